@@ -1,0 +1,40 @@
+# Everything starts here: `make demo`, `make test`. Both install what they need first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint serve bench faults clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m bench.demo
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+serve: setup
+	$(BIN)/headrace serve $(ARGS)
+
+bench: setup
+	$(BIN)/python -m bench $(ARGS)
+
+# The long form of the crash tests: make faults ROUNDS=1000
+ROUNDS ?= 200
+faults: setup
+	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
+
+clean:
+	rm -rf $(VENV) demo-data

@@ -1,0 +1,250 @@
+"""Child processes: what may crash or overrun its memory runs in one, never in the server.
+
+Children are spawned, not forked (the server has threads), stay warm between tasks, and never outlive the
+server, however it ends. Each has a pipe of its own and shares no lock with another, so that one that is
+killed in the middle of anything takes nothing else with it. (pebble's pool shares them: there the death of
+a child that waits for work ends the whole pool.)
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import select
+import signal
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+from pebble import ProcessExpired
+
+T = TypeVar("T")
+
+ENGINE_MB = 2048
+"""Address space that the engine needs beside its memory: with less even starting a thread fails."""
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+class ChildDied(ProcessExpired):
+    """The child ended in the middle of its task."""
+
+    def __init__(self, message: str, *, code: int = 0, pid: int = 0) -> None:
+        super().__init__(message, code, pid)  # type: ignore[no-untyped-call]
+
+
+# -- in the server -------------------------------------------------------------------------------------
+
+
+def process_pool(
+    processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...] = ()
+) -> ProcessPool:
+    """A pool of warm children; ``initializer`` runs first in each of them and should limit it."""
+    return ProcessPool(processes, initializer, initargs)
+
+
+class ProcessPool:
+    """Runs tasks in children, first come, first served. A child starts with its first task."""
+
+    def __init__(self, processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
+        self._slots = [_Slot(self._tasks, initializer, initargs) for _ in range(processes)]
+        self._stopped = False
+
+    def schedule(
+        self, function: Callable[..., T], args: Iterable[Any] = (), *, timeout: float | None = None
+    ) -> Future[T]:
+        """Run ``function(*args)`` in a child, both importable and picklable.
+
+        ``timeout`` counts in seconds from the task's start, not from its place in the queue. The future
+        raises what the function raised; TimeoutError when the child was killed for its time; ChildDied when
+        it died of something else. Cancelling it works as long as the task waits.
+        """
+        if self._stopped:
+            raise RuntimeError("The pool of children is closed.")
+        task = _Task(function, tuple(args), timeout)
+        self._tasks.put(task)
+        return task.future
+
+    def pids(self) -> list[int]:
+        """The children that live now."""
+        return [slot.child.pid for slot in self._slots if slot.child and slot.child.alive]
+
+    def stop(self) -> None:
+        """Kill all children; their tasks fail with ChildDied, those that wait are cancelled."""
+        self._stopped = True
+        for task in _drained(self._tasks):
+            task.future.cancel()
+        for slot in self._slots:
+            slot.stop()
+            self._tasks.put(None)
+
+    def join(self) -> None:
+        for slot in self._slots:
+            slot.thread.join()
+
+
+class _Task:
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> None:
+        self.function = function
+        self.args = args
+        self.timeout = timeout
+        self.future: Future[Any] = Future()
+
+    def run(self, child: _Child) -> None:
+        try:
+            result = child.run(self.function, self.args, self.timeout)
+        except Exception as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+def _drained(tasks: SimpleQueue[_Task | None]) -> Iterable[_Task]:
+    try:
+        while True:
+            if task := tasks.get_nowait():
+                yield task
+    except Empty:
+        return
+
+
+class _Slot:
+    """One child after the other, and the thread that gives them their tasks."""
+
+    def __init__(
+        self,
+        tasks: SimpleQueue[_Task | None],
+        initializer: Callable[..., object],
+        initargs: tuple[Any, ...],
+    ) -> None:
+        self._tasks = tasks
+        self._start = initializer, initargs
+        self._stopped = False
+        self._lock = Lock()  # no child may start after stop() has looked for one
+        self.child: _Child | None = None
+        self.thread = Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self.child:
+                self.child.kill()
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if not task.future.set_running_or_notify_cancel():
+                continue
+            if child := self._living_child(task):
+                task.run(child)
+                if not child.alive:
+                    self._living_child()  # the next task finds it warm
+
+    def _living_child(self, task: _Task | None = None) -> _Child | None:
+        """The child of this slot, a new one if need be; if there can be none, the task has failed."""
+        try:
+            with self._lock:
+                if self._stopped:
+                    raise ChildDied("The pool of children is closed.")
+                if not (self.child and self.child.alive):
+                    self.child = _Child(*self._start)
+                return self.child
+        except Exception as error:
+            if task:
+                task.future.set_exception(error)
+            return None
+
+
+class _Child:
+    def __init__(self, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, initializer, initargs), daemon=True)
+        try:
+            self._process.start()
+        finally:
+            theirs.close()  # or the child's end would never be seen
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    @property
+    def alive(self) -> bool:
+        return not self._pipe.closed and self._process.is_alive()
+
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
+        try:
+            self._pipe.send((function, args))
+            in_time = self._pipe.poll(timeout)
+            good, result = self._pipe.recv() if in_time else (False, TimeoutError("Task timeout", timeout))
+        except (EOFError, ConnectionError) as error:
+            self._bury()
+            code = self._process.exitcode or 0
+            raise ChildDied("The child process died.", code=code, pid=self.pid) from error
+        if not in_time:
+            self._bury()
+        if good:
+            return result
+        raise result
+
+    def kill(self) -> None:
+        """Returns when it is dead; whoever waits for its answer hears so."""
+        self._process.kill()
+        self._process.join()
+
+    def _bury(self) -> None:
+        self.kill()
+        self._pipe.close()
+
+
+# -- in the child --------------------------------------------------------------------------------------
+
+
+def limit_this_process(memory_mb: int) -> None:
+    """Bound the memory of this child, let it die at once when told, and never outlive the server."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would wait for the engine to come back
+    limit = (memory_mb + ENGINE_MB) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _die_with_parent()
+
+
+def _die_with_parent() -> None:
+    # Not PR_SET_PDEATHSIG: that fires when the *thread* that started us ends, and it is Linux's alone.
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_kill_self_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _kill_self_after(parent_end: int) -> None:
+    """The pipe's other end is open only in the parent: it becomes readable when the parent is gone."""
+    poll = select.poll()
+    poll.register(parent_end, select.POLLIN)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+    initializer(*initargs)
+    while True:
+        try:
+            function, args = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_outcome(function, args))
+
+
+def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
+    try:
+        return True, function(*args)
+    except Exception as error:
+        error.add_note(traceback.format_exc())  # the only part of a traceback that a pipe carries
+        return False, error

@@ -1,0 +1,93 @@
+"""Chunks as files of one folder: ``<root>/<jobId>/<chunkId>``, ``….part`` while they arrive."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from headrace.durable import sync
+from headrace.errors import DiskFull
+
+_PART = ".part"
+_REJECTS = ".rejects.ndjson"
+
+
+class DiskChunks:
+    """``min_free_bytes``: below so much free disk nothing new is taken."""
+
+    def __init__(self, root: Path, *, min_free_bytes: int) -> None:
+        self._root = root
+        self._min_free_bytes = min_free_bytes
+        root.mkdir(parents=True, exist_ok=True)
+
+    def receive(self, job_id: str, chunk_id: str) -> IncomingFile:
+        if shutil.disk_usage(self._root).free < self._min_free_bytes:
+            raise DiskFull
+        folder = self._root / job_id
+        folder.mkdir(exist_ok=True)
+        return IncomingFile(folder / chunk_id)
+
+    def path(self, job_id: str, chunk_id: str) -> Path:
+        return self._root / job_id / chunk_id
+
+    def rejects(self, job_id: str, chunk_id: str) -> Path:
+        return self._root / job_id / f"{chunk_id}{_REJECTS}"
+
+    def drop(self, job_id: str) -> None:
+        self.sweep(job_id, ())
+
+    def forget(self, job_id: str) -> None:
+        shutil.rmtree(self._root / job_id, ignore_errors=True)
+
+    def jobs(self) -> Iterator[str]:
+        return (entry.name for entry in os.scandir(self._root) if entry.is_dir())
+
+    def sweep(self, job_id: str, chunk_ids: Iterable[str]) -> None:
+        folder, kept = self._root / job_id, set(chunk_ids)
+        if not folder.is_dir():
+            return
+        for entry in list(os.scandir(folder)):
+            if entry.name not in kept and not entry.name.endswith(_REJECTS):
+                Path(entry.path).unlink(missing_ok=True)
+        if not any(os.scandir(folder)):
+            folder.rmdir()
+
+
+class IncomingFile:
+    """Writes go straight to the file: a buffer of ours would only be a second copy."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(path.name + _PART)
+        self._file = self._part.open("xb", buffering=0)
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise _translated(error) from error
+
+    def keep(self) -> Path:
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._part.rename(self._path)
+            sync(self._path.parent)
+            sync(self._path.parent.parent)
+        except OSError as error:
+            raise _translated(error) from error
+        return self._path
+
+    def discard(self) -> None:
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+
+def _translated(error: OSError) -> Exception:
+    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error

@@ -1,0 +1,290 @@
+"""From what a file holds to what a table stores, as SQL expressions.
+
+One expression per column and target type. In its *strict* form a value that does not fit raises, so the
+whole staging stops at once and nothing has to be counted on the way; in its *lenient* form such a value
+becomes NULL, and ``is_bad`` says which rows have one. Nothing is ever rounded, wrapped or turned into
+NULL in silence: the engine's own casts would do so (``'1.5'`` to 2, ``10:00+02:00`` to 10:00).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headrace.datepatterns import read_pattern
+from headrace.model import (
+    BOOLEAN,
+    DATE,
+    DATETIME,
+    FLOAT,
+    INTEGER,
+    STRING,
+    TIME,
+    UNKNOWN,
+    ColumnCsvOptions,
+    ColumnKind,
+    ColumnType,
+    decimal,
+)
+
+TRUE_WORDS = ("true", "t", "yes", "y", "1", "x")
+FALSE_WORDS = ("false", "f", "no", "n", "0")
+
+_SQL_TYPES = {
+    ColumnKind.STRING: "VARCHAR",
+    ColumnKind.INTEGER: "BIGINT",
+    ColumnKind.FLOAT: "DOUBLE",
+    ColumnKind.BOOLEAN: "BOOLEAN",
+    ColumnKind.DATE: "DATE",
+    ColumnKind.TIME: "TIME",
+    ColumnKind.DATETIME: "TIMESTAMP",
+    ColumnKind.UNKNOWN: "VARCHAR",
+}
+
+_NATURAL = {
+    **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), INTEGER),
+    **dict.fromkeys(("UTINYINT", "USMALLINT", "UINTEGER"), INTEGER),
+    "UBIGINT": decimal(20, 0),
+    "HUGEINT": decimal(38, 0),
+    "FLOAT": FLOAT,
+    "DOUBLE": FLOAT,
+    "BOOLEAN": BOOLEAN,
+    "DATE": DATE,
+    "TIME": TIME,
+    "TIME_NS": TIME,
+    "TIMESTAMP": DATETIME,
+    "TIMESTAMP_S": DATETIME,
+    "TIMESTAMP_MS": DATETIME,
+    "TIMESTAMP_NS": DATETIME,
+    "TIMESTAMP WITH TIME ZONE": DATETIME,
+    "VARCHAR": STRING,
+    "BLOB": STRING,
+    '"NULL"': UNKNOWN,
+}
+
+_ISO_STAMP = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?"
+_ISO_TIME = r"\d\d:\d\d(:\d\d(\.\d{1,9})?)?"
+_WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
+
+
+def sql_type(type: ColumnType) -> str:
+    """The engine's name of a stored type."""
+    if type.kind is ColumnKind.DECIMAL:
+        return f"DECIMAL({type.precision},{type.scale})"
+    return _SQL_TYPES[type.kind]
+
+
+def stored_type(engine_type: str) -> ColumnType:
+    """The type a value of this engine type is stored as when nobody asks for another."""
+    if engine_type.startswith("DECIMAL(") and engine_type.endswith(")"):
+        precision, scale = engine_type.removeprefix("DECIMAL(").removesuffix(")").split(",")
+        return decimal(int(precision), int(scale))
+    return _NATURAL.get(engine_type, STRING)
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A column of the file: its SQL expression, the engine's type of it, its CSV options if it is text."""
+
+    sql: str
+    engine_type: str
+    options: ColumnCsvOptions = field(default_factory=ColumnCsvOptions)
+
+    @property
+    def is_text(self) -> bool:
+        return self.engine_type in ("VARCHAR", "BLOB")
+
+
+def strict(source: Source, target: ColumnType) -> str:
+    """The value as ``target``; a value that does not fit raises."""
+    return _convert(source, target, f"error('not {target}')::{sql_type(target)}")
+
+
+def lenient(source: Source, target: ColumnType) -> str:
+    """The value as ``target``; a value that does not fit is NULL."""
+    return _convert(source, target, f"NULL::{sql_type(target)}")
+
+
+def is_bad(source: Source, target: ColumnType) -> str:
+    """True where there is a value and it does not fit ``target``."""
+    there = f"{source.sql} IS NOT NULL"
+    if source.is_text and target.kind is not ColumnKind.STRING:
+        there += f" AND {_present(source)}"
+    return f"({there} AND ({lenient(source, target)}) IS NULL)"
+
+
+def expectation(source: Source, target: ColumnType) -> str:
+    """What a value of this column should have looked like, for a person."""
+    pattern = source.options.date_format
+    if pattern and target.kind in (ColumnKind.DATE, ColumnKind.DATETIME, ColumnKind.TIME):
+        return f"{target} as {pattern}"
+    return {
+        ColumnKind.INTEGER: "INTEGER (64 bit, no fraction)",
+        ColumnKind.BOOLEAN: f"BOOLEAN ({', '.join((*TRUE_WORDS, *FALSE_WORDS))})",
+        ColumnKind.DATE: "DATE as yyyy-MM-dd",
+        ColumnKind.TIME: "TIME as HH:mm:ss",
+        ColumnKind.DATETIME: "DATETIME as yyyy-MM-dd HH:mm:ss, with or without fraction and zone",
+        ColumnKind.STRING: "text in UTF-8",
+    }.get(target.kind, str(target))
+
+
+def _convert(source: Source, target: ColumnType, otherwise: str) -> str:
+    if source.is_text:
+        return _from_text(source, target, otherwise)
+    if stored_type(source.engine_type) == target or target.kind in (ColumnKind.STRING, ColumnKind.UNKNOWN):
+        return _as_is(source, target)
+    return _from_value(source, target, otherwise)
+
+
+# -- from text -----------------------------------------------------------------------------------------
+
+
+def _from_text(source: Source, target: ColumnType, otherwise: str) -> str:
+    if target.kind in (ColumnKind.STRING, ColumnKind.UNKNOWN):
+        return _text(source, otherwise)
+    text = _plain_number(source) if _is_number(target) else source.sql
+    if source.engine_type == "BLOB":
+        text = f"try(decode({text}))"
+    cases = " ".join(f"WHEN {condition} THEN {value}" for condition, value in _cases(text, source, target))
+    return f"CASE {cases} WHEN NOT {_present(source)} THEN NULL ELSE {otherwise} END"
+
+
+def _text(source: Source, otherwise: str) -> str:
+    if source.engine_type == "VARCHAR":
+        return source.sql
+    decoded = f"try(decode({source.sql}))"
+    return f"CASE WHEN {source.sql} IS NULL OR {decoded} IS NOT NULL THEN {decoded} ELSE {otherwise} END"
+
+
+def _present(source: Source) -> str:
+    """Neither NULL nor blank: blank text is no value for any type but STRING."""
+    text = f"{source.sql}::VARCHAR" if source.engine_type == "BLOB" else source.sql
+    return f"coalesce(trim({text}) <> '', false)"
+
+
+def _is_number(target: ColumnType) -> bool:
+    return target.kind in (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL)
+
+
+def _plain_number(source: Source) -> str:
+    text = source.sql
+    if separator := source.options.thousands_separator:
+        text = f"replace({text}, {literal(separator)}, '')"
+    if (separator := source.options.decimal_separator) and separator != ".":
+        text = f"replace({text}, {literal(separator)}, '.')"
+    return text
+
+
+def _cases(text: str, source: Source, target: ColumnType) -> list[tuple[str, str]]:
+    match target.kind:
+        case ColumnKind.INTEGER:
+            return _integer_cases(text)
+        case ColumnKind.FLOAT:
+            number = f"TRY_CAST({text} AS DOUBLE)"
+            return [(f"isfinite({number}) AND NOT contains({text}, '_')", number)]
+        case ColumnKind.DECIMAL:
+            return _decimal_cases(text, target)
+        case ColumnKind.BOOLEAN:
+            return _boolean_cases(text)
+        case _:
+            return _time_cases(text, source.options.date_format, target)
+
+
+def _integer_cases(text: str) -> list[tuple[str, str]]:
+    number = f"TRY_CAST({text} AS BIGINT)"
+    return [
+        # the usual spelling, proved by writing the number again: cheaper than a pattern
+        (f"CAST({number} AS VARCHAR) = {text}", number),
+        (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(_WHOLE_NUMBER)})", number),
+    ]
+
+
+def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
+    number = f"TRY_CAST({text} AS {sql_type(target)})"
+    # one digit more than a column of this scale keeps: equal only if nothing was rounded away
+    finer = f"TRY_CAST({text} AS DECIMAL(38,{min(target.scale + 8, 37)}))"
+    return [
+        (f"CAST({number} AS VARCHAR) = {text}", number),
+        (f"{number} = {finer} AND NOT contains({text}, '_')", number),
+    ]
+
+
+def _boolean_cases(text: str) -> list[tuple[str, str]]:
+    word = f"lower(trim({text}))"
+    return [
+        (f"{word} IN ({', '.join(map(literal, TRUE_WORDS))})", "true"),
+        (f"{word} IN ({', '.join(map(literal, FALSE_WORDS))})", "false"),
+    ]
+
+
+def _time_cases(text: str, pattern: str | None, target: ColumnType) -> list[tuple[str, str]]:
+    own = read_pattern(pattern).sql(text) if pattern else None
+    cases = [(_fits(own, target), _narrowed(own, target))] if own else []
+    if target.kind is ColumnKind.TIME:
+        iso = f"TRY_CAST({text} AS TIME)"
+        return [*cases, (f"regexp_full_match({text}, '{_ISO_TIME}') AND {iso} IS NOT NULL", iso)]
+    stamp = f"TRY_CAST({text} AS TIMESTAMP)"
+    # with a zone: the cast to TIMESTAMP alone would drop it
+    zoned = f"make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))"
+    return [
+        *cases,
+        (f"regexp_full_match({text}, '{_ISO_STAMP}') AND {_fits(stamp, target)}", _narrowed(stamp, target)),
+        (f"strlen({text}) > 10 AND {_fits(zoned, target)}", _narrowed(zoned, target)),
+    ]
+
+
+def _fits(stamp: str, target: ColumnType) -> str:
+    """The stamp is one, and loses nothing as ``target``."""
+    if target.kind is ColumnKind.DATE:
+        return f"{stamp} = date_trunc('day', {stamp})"
+    return f"{stamp} IS NOT NULL"
+
+
+def _narrowed(stamp: str, target: ColumnType) -> str:
+    return f"CAST({stamp} AS {sql_type(target)})"
+
+
+# -- from typed values (Parquet) -----------------------------------------------------------------------
+
+
+def _as_is(source: Source, target: ColumnType) -> str:
+    if source.engine_type == "TIMESTAMP WITH TIME ZONE":
+        stamp = f"make_timestamp(epoch_us({source.sql}))"
+        return stamp if target.kind is ColumnKind.DATETIME else f"CAST({stamp} AS VARCHAR)"
+    if target.kind is ColumnKind.STRING and source.engine_type.endswith(("]", ")")):
+        nested = source.engine_type.startswith(("STRUCT", "MAP")) or source.engine_type.endswith("]")
+        if nested:
+            return f"CAST(to_json({source.sql}) AS VARCHAR)"
+    return f"CAST({source.sql} AS {sql_type(target)})"
+
+
+def _from_value(source: Source, target: ColumnType, otherwise: str) -> str:
+    """Exactly or not at all: the value cast there and compared must still be the same."""
+    origin = stored_type(source.engine_type).kind
+    value = f"TRY_CAST({source.sql} AS {sql_type(target)})"
+    numbers = (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL)
+    days = (ColumnKind.DATE, ColumnKind.DATETIME)
+    if origin in numbers and target.kind is ColumnKind.FLOAT:
+        same = f"{value} IS NOT NULL"
+    elif origin is ColumnKind.FLOAT and target.kind in numbers:
+        same = f"CAST({value} AS DOUBLE) = {source.sql}"
+    elif origin in numbers and target.kind in numbers:
+        same = f"{value} = {source.sql}"
+    elif origin is ColumnKind.INTEGER and target.kind is ColumnKind.BOOLEAN:
+        same = f"{source.sql} IN (0, 1)"
+    elif origin is ColumnKind.BOOLEAN and target.kind is ColumnKind.INTEGER:
+        same = f"{source.sql} IS NOT NULL"
+    elif origin in days and target.kind in days:
+        same = f"CAST({value} AS TIMESTAMP) = make_timestamp(epoch_us({source.sql}))"
+    else:
+        same = "false"
+    return f"CASE WHEN {source.sql} IS NULL THEN NULL WHEN {same} THEN {value} ELSE {otherwise} END"

@@ -1,0 +1,171 @@
+"""Every error that a person or a client can meet, and nothing else.
+
+The tree::
+
+    HeadraceError
+    ├── InvalidRequest            400  a field of the request is wrong
+    │   ├── JobLocked             400  a chunk came to a job that is no longer NEW
+    │   ├── ChunkUnreadable       400  the bytes of a chunk are not what the job says
+    │   └── QueryRefused          400  the SQL is not one SELECT over the pool's tables
+    ├── Unauthorized              401  no key, or not one of ours
+    ├── Forbidden                 403  a good key without this permission
+    ├── NotFound                  404
+    ├── Conflict                  409  the thing exists or has moved on
+    │   └── JobNotNew             409  execute of a job that is not NEW
+    ├── TooLarge                  413
+    ├── QueryTooLong              422  the SQL ran into its time or memory limit
+    ├── Draining                  503  the server is going down; try the next one, or again
+    ├── DiskFull                  507
+    ├── Internal                  500  a fault of ours; the log has it under the reference
+    └── LoadFailed                     a job ends in ERROR; never an HTTP answer
+        ├── ChunkFailed                one chunk could not be staged
+        ├── RowsRejected               more bad rows than the job allows
+        └── SchemaMismatch             the push does not fit the table
+
+The class says the status, the ``code`` that never changes and whether the same request may be sent
+again; the docstring is the default sentence. ``docs/errors.md`` lists them all and a test holds it
+to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class HeadraceError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retry: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None, *, attribute: str | None = None) -> None:
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.attribute = attribute
+        super().__init__(self.message)
+
+
+class InvalidRequest(HeadraceError):
+    """The request is not valid."""
+
+    code = "invalid-request"
+    status = 400
+
+
+class JobLocked(InvalidRequest):
+    """The job is locked: it takes chunks only while it is NEW."""
+
+    code = "job-locked"
+
+
+class ChunkUnreadable(InvalidRequest):
+    """The chunk is not what the job says it is."""
+
+    code = "chunk-unreadable"
+
+
+class QueryRefused(InvalidRequest):
+    """Only one SELECT over the tables of this pool is allowed."""
+
+    code = "query-refused"
+
+
+class Unauthorized(HeadraceError):
+    """Send a key: 'Authorization: AppKey <application key>' or 'Authorization: Bearer <personal key>'."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(HeadraceError):
+    """This key may not do that."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(HeadraceError):
+    """There is nothing here."""
+
+    code = "not-found"
+    status = 404
+
+
+class Conflict(HeadraceError):
+    """The thing exists already, or has moved on."""
+
+    code = "conflict"
+    status = 409
+
+
+class JobNotNew(Conflict):
+    """Only a NEW job can be executed."""
+
+    code = "job-not-new"
+
+
+class TooLarge(HeadraceError):
+    """The chunk is larger than this server takes."""
+
+    code = "chunk-too-large"
+    status = 413
+
+
+class QueryTooLong(HeadraceError):
+    """The query ran into its limit of time or memory."""
+
+    code = "query-limit"
+    status = 422
+
+
+class Internal(HeadraceError):
+    """An error of the server. Its log has the details under this reference."""
+
+    code = "internal"
+    status = 500
+    retry = True
+
+
+class Draining(HeadraceError):
+    """The server is going down; send the request again when it is back."""
+
+    code = "draining"
+    status = 503
+    retry = True
+
+
+class DiskFull(HeadraceError):
+    """The server's disk is nearly full; make room and send the request again."""
+
+    code = "disk-full"
+    status = 507
+    retry = True
+
+
+class LoadFailed(HeadraceError):
+    """The load failed; the table is as it was before."""
+
+    code = "load-failed"
+
+    def __init__(self, message: str | None = None, *, logs: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.logs = tuple(logs) or (self.message,)
+
+
+class ChunkFailed(LoadFailed):
+    """A chunk could not be read."""
+
+    code = "chunk-failed"
+
+
+class RowsRejected(LoadFailed):
+    """The job has more bad rows than it allows."""
+
+    code = "rows-rejected"
+
+
+class SchemaMismatch(LoadFailed):
+    """The push does not fit the table."""
+
+    code = "schema-mismatch"

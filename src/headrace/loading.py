@@ -1,0 +1,420 @@
+"""The story of one load: from a claimed job to DONE or ERROR.
+
+``load`` is told a job once per claim. After a crash the same job is told again under a higher fencing
+number; what the lake has committed is then found by its receipt and not loaded a second time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from headrace.chunks import ChunkStore
+from headrace.crashpoints import crash_point
+from headrace.errors import ChunkFailed, HeadraceError, LoadFailed, RowsRejected, SchemaMismatch
+from headrace.metadata import Metadata
+from headrace.model import (
+    STRING,
+    UNKNOWN,
+    Chunk,
+    ChunkState,
+    ChunkType,
+    Column,
+    ColumnKind,
+    ColumnType,
+    Counts,
+    Job,
+    JobStatus,
+    JobType,
+    Receipt,
+    Reject,
+    StageReport,
+    Table,
+    decimal,
+    fold,
+    now,
+)
+from headrace.reducing import Reduced, Reducer, StagedFile
+from headrace.tables import Load, TableEngine
+
+
+class TakenOver(Exception):
+    """Another worker has claimed the job; this one must not write any more."""
+
+
+class Restage(Protocol):
+    """Stage a chunk again with these columns wanted; raises ChunkFailed."""
+
+    def __call__(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> StageReport: ...
+
+
+@dataclass
+class Loader:
+    """The parts that a load needs; one for all workers of a process."""
+
+    metadata: Metadata
+    chunks: ChunkStore
+    tables: TableEngine
+    reducer: Reducer
+    restage: Restage
+    staging_folder: StagingFolder
+
+    def load(self, job: Job) -> None:
+        """Load one claimed job and finish it. Raises TakenOver."""
+        told = _Telling()
+        try:
+            receipt = self._known_receipt(job)
+            if receipt is None:
+                staged = self._staged(job, told)
+                receipt = self._commit(job, staged, told)
+            self._done(job, receipt, told)
+        except LoadFailed as error:
+            self._failed(job, error.code, error.logs, told)
+        except HeadraceError as error:
+            self._failed(job, error.code, (error.message,), told)
+        self._clean_up(job)
+
+    def _known_receipt(self, job: Job) -> Receipt | None:
+        """A first claim cannot have committed anything, and asking the lake costs."""
+        return self.tables.receipt(job.pool_id, job.id) if job.fence > 1 else None
+
+    def _staged(self, job: Job, told: _Telling) -> list[Chunk]:
+        """The chunks of the job in one agreed schema, all of them good enough. Raises LoadFailed."""
+        with told.phase("agree"):
+            chunks = list(self.metadata.chunks.list(job.id))
+            told.chunks = chunks
+            _refuse_none(job, chunks)
+            _refuse_failed(chunks)
+            table = self._table(job)
+            columns = agree(job, chunks, table, told.logs)
+            chunks = [self._conformed(job, chunk, columns) for chunk in chunks]
+            told.chunks, told.columns = chunks, columns
+            told.logs += _staging_logs(chunks)
+            _refuse_rejects(job, chunks)
+            return chunks
+
+    def _table(self, job: Job) -> Table | None:
+        if job.spec.type is JobType.REPLACE:
+            return None
+        target = job.spec.targets[0].folded
+        return next((t for t in self.tables.tables(job.pool_id) if t.ref.folded == target), None)
+
+    def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> Chunk:
+        """The chunk staged in the agreed types: again, from its raw bytes, where it was staged otherwise."""
+        by_name = {fold(c.name): c for c in columns}
+        staged = _columns_that_count(job, chunk)
+        path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
+        fits = all(c.type == UNKNOWN or _same(c, by_name[fold(c.name)]) for c in staged)
+        if fits and path.exists():
+            return chunk
+        report = self.restage(job, chunk, columns)
+        return replace(chunk, report=report)
+
+    def _commit(self, job: Job, chunks: Sequence[Chunk], told: _Telling) -> Receipt:
+        keys = _spelled(job.spec.key_columns, told.columns)
+        with told.phase("reduce"):
+            reduced = self._reduced(job, chunks, keys, told)
+        crash_point("reduced")
+        with told.phase("commit"):
+            return self.tables.load(job.pool_id, self._as_load(job, reduced, keys, told))
+
+    def _reduced(self, job: Job, chunks: Sequence[Chunk], keys: Sequence[str], told: _Telling) -> Reduced:
+        files = [
+            StagedFile(self.staging_folder.path(c.pool_id, c.job_id, c.id), c.number, c.type, c.report.rows)
+            for c in chunks
+            if c.report
+        ]
+        order = _spelled([job.order_column], told.columns)[0] if job.order_column else None
+        folder = self.staging_folder.scratch(job)
+        return self.reducer.reduce(
+            files, told.columns, keys, order=order, allow_duplicate=job.spec.allow_duplicate, folder=folder
+        )
+
+    def _as_load(self, job: Job, reduced: Reduced, keys: Sequence[str], told: _Telling) -> Load:
+        return Load(
+            job_id=job.id,
+            fence=job.fence,
+            type=job.spec.type,
+            targets=job.spec.targets,
+            columns=tuple(told.columns),
+            upserts=reduced.upserts,
+            upsert_rows=reduced.upsert_rows,
+            deletes=reduced.deletes,
+            delete_rows=reduced.delete_rows,
+            keys=tuple(keys),
+            unique=reduced.unique,
+            strategy=job.spec.upsert_strategy,
+            duplicates=reduced.dropped,
+            change_date=now(),
+            still_mine=lambda: self._still_mine(job),
+        )
+
+    def _still_mine(self, job: Job) -> None:
+        if not self.metadata.jobs.is_mine(job.id, job.fence):
+            raise TakenOver(job.id)
+
+    def maintain(self, job: Job) -> None:
+        """What small pushes leave behind is made good by the server itself, now and then."""
+        for ref in job.spec.targets:
+            self.tables.maintain(job.pool_id, ref)
+
+    # -- the end ---------------------------------------------------------------------------------------
+
+    def _done(self, job: Job, receipt: Receipt, told: _Telling) -> None:
+        told.chunks = told.chunks or list(self.metadata.chunks.list(job.id))
+        counts = _counts(told.chunks, receipt)
+        logs = [*told.logs, *receipt.logs, _summary(job, counts)]
+        self._finish(job, JobStatus.DONE, counts, logs, told, receipt=receipt)
+
+    def _failed(self, job: Job, code: str, logs: Sequence[str], told: _Telling) -> None:
+        rows = sum(c.report.rows for c in told.chunks if c.report)
+        rejected = sum(c.report.rejected for c in told.chunks if c.report)
+        counts = Counts(rows_in=rows + rejected, rejected=rejected, not_loaded=rows)
+        self._finish(job, JobStatus.ERROR, counts, [*told.logs, *logs], told, code=code)
+
+    def _finish(
+        self,
+        job: Job,
+        status: JobStatus,
+        counts: Counts,
+        logs: Sequence[str],
+        told: _Telling,
+        *,
+        receipt: Receipt | None = None,
+        code: str | None = None,
+    ) -> None:
+        mine = self.metadata.jobs.finish(
+            job,
+            status,
+            at=now(),
+            counts=counts,
+            logs=logs,
+            phases_ms=told.phases_ms,
+            change_date=receipt.change_date if receipt else None,
+            error_code=code,
+        )
+        if not mine:
+            raise TakenOver(job.id)
+        crash_point("finished")
+
+    def _clean_up(self, job: Job) -> None:
+        self.chunks.drop(job.id)
+        self.staging_folder.drop(job.pool_id, job.id)
+        crash_point("dropped")
+
+
+class StagingFolder:
+    """Where staged chunks wait: beside a pool's data, on the same file system, outside the lake's sight."""
+
+    def __init__(self, pools: Path) -> None:
+        self._pools = pools
+
+    def path(self, pool_id: str, job_id: str, chunk_id: str) -> Path:
+        return self._pools / pool_id / "staging" / job_id / f"{chunk_id}.parquet"
+
+    def scratch(self, job: Job) -> Path:
+        folder = self._pools / job.pool_id / "staging" / job.id / f"reduced-{job.fence}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def drop(self, pool_id: str, job_id: str) -> None:
+        shutil.rmtree(self._pools / pool_id / "staging" / job_id, ignore_errors=True)
+
+    def jobs(self) -> Iterator[tuple[str, str]]:
+        """Pool and job of everything that lies here."""
+        for folder in self._pools.glob("*/staging/*"):
+            yield folder.parent.parent.name, folder.name
+
+
+@dataclass
+class _Telling:
+    """What is known of a load so far, for its end."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+    logs: list[str] = field(default_factory=list)
+    phases_ms: dict[str, int] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases_ms[name] = round((time.monotonic() - start) * 1000)
+
+
+# -- one schema ----------------------------------------------------------------------------------------
+
+
+def agree(job: Job, chunks: Sequence[Chunk], table: Table | None, logs: list[str]) -> list[Column]:
+    """The columns of the push, in the order of their first arrival, in the types that the table will have.
+
+    A column that the table has keeps the table's name and type (a DECIMAL may widen): what does not fit
+    becomes a reject. Other columns take the narrowest type that holds what all chunks have.
+    """
+    agreed: dict[str, Column] = {}
+    for chunk in chunks:
+        for column in _columns_that_count(job, chunk):
+            known = agreed.get(fold(column.name))
+            agreed[fold(column.name)] = _unified(known, column, logs) if known else column
+    return [_settled(column, table) for column in agreed.values()]
+
+
+def _columns_that_count(job: Job, chunk: Chunk) -> Sequence[Column]:
+    """A delete chunk may hold whole rows, but only what finds and orders them counts."""
+    columns = chunk.report.columns if chunk.report else ()
+    if chunk.type is ChunkType.UPSERT:
+        return columns
+    wanted = {fold(name) for name in (*job.spec.key_columns, job.order_column or "")}
+    return [c for c in columns if fold(c.name) in wanted]
+
+
+def _unified(one: Column, other: Column, logs: list[str]) -> Column:
+    if other.type == UNKNOWN:
+        return one
+    if one.type == other.type:
+        whole = one.length is None or other.length is None
+        return replace(one, length=None if whole else max(one.length or 0, other.length or 0))
+    if one.type == UNKNOWN:
+        return Column(one.name, other.type, other.length)
+    type = _wider(one, other)
+    logs.append(
+        f"The column {one.name} is {one.type} in one chunk and {other.type} in another: stored as {type}."
+    )
+    return Column(one.name, type)
+
+
+def _wider(one: Column, other: Column) -> ColumnType:
+    kinds = {one.type.kind, other.type.kind}
+    if kinds <= {ColumnKind.INTEGER, ColumnKind.DECIMAL}:
+        scale = max(one.type.scale, other.type.scale)
+        whole = max(
+            19 if c.type.kind is ColumnKind.INTEGER else c.type.precision - c.type.scale for c in (one, other)
+        )
+        return decimal(min(38, whole + scale), scale)
+    if kinds <= {ColumnKind.INTEGER, ColumnKind.DECIMAL, ColumnKind.FLOAT}:
+        return one.type if one.type.kind is ColumnKind.FLOAT else other.type
+    if kinds == {ColumnKind.DATE, ColumnKind.DATETIME}:
+        return one.type if one.type.kind is ColumnKind.DATETIME else other.type
+    return STRING
+
+
+def _settled(column: Column, table: Table | None) -> Column:
+    existing = table.column(column.name) if table else None
+    if existing is None:
+        return replace(column, type=STRING) if column.type == UNKNOWN else column
+    widens = (
+        existing.type.kind is column.type.kind is ColumnKind.DECIMAL
+        and existing.type.scale == column.type.scale
+        and existing.type.precision < column.type.precision
+    )
+    return Column(existing.name, column.type if widens else existing.type, column.length)
+
+
+def _same(staged: Column, agreed: Column) -> bool:
+    return staged.type == agreed.type and staged.name == agreed.name
+
+
+def _spelled(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
+    """Names as the table spells them. Raises SchemaMismatch for one that no chunk has."""
+    by_name = {fold(c.name): c.name for c in columns}
+    lacking = [name for name in names if fold(name) not in by_name]
+    if lacking and columns:
+        raise SchemaMismatch(f"No chunk of the job has a column {', '.join(lacking)}.")
+    return [by_name.get(fold(name), name) for name in names]
+
+
+# -- what the job's logs say ---------------------------------------------------------------------------
+
+
+def _refuse_none(job: Job, chunks: Sequence[Chunk]) -> None:
+    if not chunks and job.spec.type is JobType.REPLACE:
+        raise ChunkFailed("The job has no chunk. To empty a table send a file that has a header and no rows.")
+
+
+def _refuse_failed(chunks: Sequence[Chunk]) -> None:
+    failed = [c for c in chunks if c.state is ChunkState.FAILED]
+    if failed:
+        lines = [f"Chunk {c.number} could not be read: {c.problem}" for c in failed]
+        raise ChunkFailed(lines[0], logs=lines)
+
+
+def _refuse_rejects(job: Job, chunks: Sequence[Chunk]) -> None:
+    rejected = sum(c.report.rejected for c in chunks if c.report)
+    rows = sum(c.report.rows for c in chunks if c.report) + rejected
+    if not rejected:
+        return
+    allowed_rows, allowed_share = job.spec.max_rejected_rows, job.spec.max_rejected_share
+    by_rows = allowed_rows is not None and rejected <= allowed_rows
+    by_share = allowed_share is not None and rejected <= allowed_share * rows
+    if by_rows or by_share:
+        return
+    raise RowsRejected(
+        logs=[
+            f"{rejected} of {rows} rows cannot be stored, and the job allows "
+            f"{allowed_rows if allowed_rows is not None else 0}; the table is as it was before. "
+            f"All of them: GET /api/v1/pools/{job.pool_id}/jobs/{job.id}/rejects"
+        ]
+    )
+
+
+def _staging_logs(chunks: Sequence[Chunk]) -> list[str]:
+    lines: list[str] = []
+    for chunk in chunks:
+        report = chunk.report
+        if report is None:
+            continue
+        lines += [f"Chunk {chunk.number}: {note}" for note in report.notes]
+        lines += [
+            f"Chunk {chunk.number}: {cut.rows} values of the column {cut.column} were cut to {cut.length} "
+            f"characters; the longest had {cut.longest}."
+            for cut in report.cuts
+        ]
+        lines += [_reject_line(chunk, reject) for reject in report.first_rejects]
+    rejects = [line for line in lines if " line " in line and "expected" in line]
+    surplus = set(rejects[10:])
+    return [line for line in lines if line not in surplus]
+
+
+def _reject_line(chunk: Chunk, reject: Reject) -> str:
+    where = f"Chunk {chunk.number}, line {reject.line}"
+    if reject.column is None:
+        return f"{where}: expected a readable record: {reject.expected}"
+    return f"{where}, column {reject.column}: {reject.value!r} found, expected {reject.expected}."
+
+
+def _counts(chunks: Sequence[Chunk], receipt: Receipt) -> Counts:
+    reports = [c.report for c in chunks if c.report]
+    rejected = sum(r.rejected for r in reports)
+    return Counts(
+        rows_in=sum(r.rows for r in reports) + rejected,
+        inserted=receipt.inserted,
+        updated=receipt.updated,
+        deleted=receipt.deleted,
+        not_found=receipt.not_found,
+        duplicates=receipt.duplicates,
+        rejected=rejected,
+    )
+
+
+def _summary(job: Job, counts: Counts) -> str:
+    parts = [
+        f"{value} {name}"
+        for name, value in (
+            ("inserted", counts.inserted),
+            ("updated", counts.updated),
+            ("deleted", counts.deleted),
+            ("not found", counts.not_found),
+            ("duplicates dropped", counts.duplicates),
+            ("rejected", counts.rejected),
+        )
+        if value
+    ]
+    done = ", ".join(parts) or "nothing changed"
+    return f"{job.spec.type} of {job.spec.target_name}: {counts.rows_in} rows in, {done}."

@@ -1,0 +1,70 @@
+"""The database itself: how it is opened, migrated and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from headrace.metadata.chunks import Chunks
+from headrace.metadata.jobs import Jobs
+from headrace.metadata.keys import Keys
+from headrace.metadata.pools import Pools
+
+
+class Metadata:
+    """One repository per entity, over one database."""
+
+    def __init__(self, path: Path) -> None:
+        self.engine = _open(path)
+        _migrate(self.engine)
+        writes = self.engine.execution_options(write=True)
+        self.pools = Pools(self.engine, writes)
+        self.keys = Keys(self.engine, writes)
+        self.jobs = Jobs(self.engine, writes)
+        self.chunks = Chunks(self.engine, writes)
+
+    def ping(self) -> bool:
+        """True; raises if the database does not answer."""
+        with self.engine.connect() as connection:
+            return connection.exec_driver_sql("SELECT 1").scalar() == 1
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _open(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=32)
+
+    @event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # we say BEGIN ourselves
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # a transaction that will write takes the lock at once: upgrading later may fail
+        write = connection.get_execution_options().get("write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "headrace:metadata/migrations")
+    with _connected(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    with engine.execution_options(write=True).begin() as connection:
+        yield connection

@@ -1,0 +1,128 @@
+"""The tables of the metadata. A change here needs a migration beside it; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    and_,
+    not_,
+)
+from sqlalchemy.engine import Dialect
+
+from headrace.model import JobStatus
+
+metadata = MetaData()
+
+
+class Instant(TypeDecorator[datetime]):
+    """A point in time: aware in Python, UTC in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value else None
+
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("attributes", JSON, nullable=False),
+)
+
+connections = Table(
+    "connections",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("pool_id", String, ForeignKey("pools.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("attributes", JSON, nullable=False),
+    Index("connections_of_pool", "pool_id"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("hash", String, nullable=False, unique=True),
+    Column("permissions", JSON, nullable=False),
+    Column("pool_ids", JSON),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant),
+    Column("revoked_at", Instant),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("pool_id", String, nullable=False),
+    Column("spec", JSON, nullable=False),
+    Column("status", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("created_by", String),
+    Column("modified_at", Instant, nullable=False),
+    Column("order_column", String),
+    Column("queue_number", Integer),
+    Column("fence", Integer, nullable=False),
+    Column("worker", String),
+    Column("lease_until", Instant),
+    Column("last_ping", Instant),
+    Column("change_date", Instant),
+    Column("queued_at", Instant),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("deleted_at", Instant),
+    Column("counts", JSON),
+    Column("error_code", String),
+    Column("phases_ms", JSON, nullable=False),
+    Column("logs", JSON, nullable=False),
+    Index("jobs_of_pool", "pool_id", "created_at"),
+    Index("jobs_by_status", "status", "queue_number"),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
+    Column("pool_id", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("type", String, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("received_at", Instant, nullable=False),
+    Column("state", String, nullable=False),
+    Column("report", JSON),
+    Column("problem", String),
+    Column("staging_ms", Integer),
+    Index("chunks_of_job", "job_id", "number", unique=True),
+    Index("chunks_by_state", "state"),
+)
+
+may_still_run = and_(
+    jobs.c.status.in_((JobStatus.NEW, JobStatus.QUEUED, JobStatus.RUNNING)),
+    not_(and_(jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_not(None))),
+)
+"""Jobs that may still need their chunks."""

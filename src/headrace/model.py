@@ -1,0 +1,401 @@
+"""The words of Headrace: frozen, pure, known to every other module.
+
+A client creates a **push job** in a **pool**, sends **chunks**, executes the job, and finds its rows in
+a **table**. A chunk is **staged** (turned into checked, typed Parquet) when it arrives; rows that cannot
+be are **rejects**. A **load** commits the staged chunks of a job to the **lake** of the pool as one
+**snapshot**.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+CHANGE_DATE = "_CELONIS_CHANGE_DATE"
+"""The last column of every table: when its row was loaded, UTC."""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def fold(name: str) -> str:
+    """Names match without regard to case."""
+    return name.casefold()
+
+
+# -- push jobs -----------------------------------------------------------------------------------------
+
+
+class JobStatus(StrEnum):
+    NEW = "NEW"  # takes chunks; waits for execute
+    QUEUED = "QUEUED"  # executed; waits for its chunks to be staged and for its table to be free
+    RUNNING = "RUNNING"  # a worker holds the lease and loads it
+    DONE = "DONE"  # committed, once
+    ERROR = "ERROR"  # not committed, never will be; the logs say why
+
+    @property
+    def final(self) -> bool:
+        return self in (JobStatus.DONE, JobStatus.ERROR)
+
+
+class JobType(StrEnum):
+    REPLACE = "REPLACE"  # the table becomes what the chunks hold
+    DELTA = "DELTA"  # with keys: upsert and delete; without: append
+
+
+class FileType(StrEnum):
+    PARQUET = "PARQUET"
+    CSV = "CSV"
+
+
+class UpsertStrategy(StrEnum):
+    UPSERT_WITH_UNCHANGED_METADATA = "UPSERT_WITH_UNCHANGED_METADATA"  # the table's columns stay as they are
+    UPSERT_WITH_NULLIFICATION = "UPSERT_WITH_NULLIFICATION"  # the pushed row is the whole row
+
+
+class ChunkType(StrEnum):
+    UPSERT = "UPSERT"
+    DELETE = "DELETE"
+
+
+class ChunkState(StrEnum):
+    RECEIVED = "received"  # its bytes are safe
+    STAGED = "staged"  # its typed Parquet lies beside the pool's data
+    FAILED = "failed"  # it cannot be read; the job will end in ERROR
+
+
+# -- columns -------------------------------------------------------------------------------------------
+
+
+class ColumnKind(StrEnum):
+    STRING = "STRING"
+    INTEGER = "INTEGER"  # 64 bit
+    FLOAT = "FLOAT"  # double precision
+    DECIMAL = "DECIMAL"  # exact, with precision and scale
+    BOOLEAN = "BOOLEAN"
+    DATE = "DATE"
+    TIME = "TIME"
+    DATETIME = "DATETIME"  # microseconds, UTC
+    UNKNOWN = "UNKNOWN"  # not one value yet: takes any type
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """What a table stores. ``precision`` and ``scale`` belong to DECIMAL alone."""
+
+    kind: ColumnKind
+    precision: int = 0
+    scale: int = 0
+
+    def __str__(self) -> str:
+        if self.kind is ColumnKind.DECIMAL:
+            return f"DECIMAL({self.precision},{self.scale})"
+        return str(self.kind)
+
+
+STRING = ColumnType(ColumnKind.STRING)
+INTEGER = ColumnType(ColumnKind.INTEGER)
+FLOAT = ColumnType(ColumnKind.FLOAT)
+BOOLEAN = ColumnType(ColumnKind.BOOLEAN)
+DATE = ColumnType(ColumnKind.DATE)
+TIME = ColumnType(ColumnKind.TIME)
+DATETIME = ColumnType(ColumnKind.DATETIME)
+UNKNOWN = ColumnType(ColumnKind.UNKNOWN)
+
+
+def decimal(precision: int, scale: int) -> ColumnType:
+    return ColumnType(ColumnKind.DECIMAL, precision, scale)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a staged chunk or of a table; ``length`` is the declared one of a STRING, in characters."""
+
+    name: str
+    type: ColumnType
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class DeclaredColumn:
+    """A column as the client's tableSchema declares it; every part may be missing."""
+
+    name: str
+    kind: ColumnKind | None = None
+    length: int | None = None
+    decimals: int | None = None
+    primary_key: bool = False
+
+
+# -- what a client asks for ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ColumnCsvOptions:
+    """Options of one column; None means: as for the whole file."""
+
+    date_format: str | None = None
+    decimal_separator: str | None = None
+    thousands_separator: str | None = None
+
+
+@dataclass(frozen=True)
+class CsvOptions:
+    """How a CSV chunk is written; None means: our default (``,`` ``"`` ``""`` any line ending, UTF-8)."""
+
+    separator: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    line_ending: str | None = None
+    charset: str | None = None
+    decimal_separator: str | None = None
+    thousands_separator: str | None = None
+    date_format: str | None = None
+    columns: dict[str, ColumnCsvOptions] = field(default_factory=dict)
+    """By folded column name."""
+
+    def of_column(self, name: str) -> ColumnCsvOptions:
+        own = self.columns.get(fold(name), ColumnCsvOptions())
+        return ColumnCsvOptions(
+            own.date_format or self.date_format,
+            own.decimal_separator or self.decimal_separator,
+            own.thousands_separator or self.thousands_separator,
+        )
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """A table of a pool: global, or of one data connection."""
+
+    name: str
+    connection_id: str | None = None
+
+    @property
+    def folded(self) -> tuple[str | None, str]:
+        return self.connection_id, fold(self.name)
+
+
+@dataclass(frozen=True)
+class PushSpec:
+    """What the client asked for when it created the job; it never changes afterwards."""
+
+    target_name: str
+    type: JobType = JobType.REPLACE
+    file_type: FileType | None = None  # not said: what the bytes are, PARQUET on the wire
+    keys: tuple[str, ...] = ()
+    columns: tuple[DeclaredColumn, ...] = ()
+    schema_table_name: str | None = None
+    csv: CsvOptions | None = None
+    connection_id: str | None = None
+    upsert_strategy: UpsertStrategy | None = None
+    fallback_length: int | None = None
+    allow_duplicate: bool = False
+    mirror_names: tuple[str, ...] = ()
+    post_execution_query: str | None = None
+    foreign_keys: str | None = None
+    max_rejected_rows: int | None = None
+    max_rejected_share: float | None = None
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """``keys`` if there are any, else the columns that the schema marks as primary key."""
+        return self.keys or tuple(c.name for c in self.columns if c.primary_key)
+
+    @property
+    def targets(self) -> tuple[TableRef, ...]:
+        names = {fold(n): n for n in reversed((self.target_name, *self.mirror_names))}
+        return tuple(TableRef(n, self.connection_id) for n in dict.fromkeys(reversed(names.values())))
+
+
+# -- what happened -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows of a job. Always: ``rows_in`` is the sum of all the others.
+
+    ``not_loaded`` are the good rows of a job that ended in ERROR; 0 for every other job.
+    """
+
+    rows_in: int = 0
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    not_found: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    not_loaded: int = 0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Strings of one column that were longer than the column: how many, and the longest."""
+
+    column: str
+    length: int
+    rows: int
+    longest: int
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that cannot be stored: where it stands, what it says, what was expected.
+
+    ``line`` counts from 1 in the file as it was sent (for Parquet: the row, from 1). ``raw`` is the
+    record's text where there is one.
+    """
+
+    line: int
+    column: str | None
+    value: str | None
+    expected: str
+    code: str
+    raw: str | None = None
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not."""
+
+    rows: int
+    rejected: int
+    columns: tuple[Column, ...]
+    cuts: tuple[Cut, ...] = ()
+    first_rejects: tuple[Reject, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    id: str
+    job_id: str
+    pool_id: str
+    number: int  # order of arrival within the job, from 1
+    type: ChunkType
+    bytes: int
+    sha256: str
+    received_at: datetime
+    state: ChunkState = ChunkState.RECEIVED
+    report: StageReport | None = None
+    problem: str | None = None
+    staging_ms: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """A push job. ``fence`` grows with every claim: an older number may no longer write."""
+
+    id: str
+    pool_id: str
+    spec: PushSpec
+    status: JobStatus
+    created_at: datetime
+    modified_at: datetime
+    created_by: str | None = None
+    order_column: str | None = None  # duplicateRemovalColumn of execute
+    fence: int = 0
+    last_ping: datetime | None = None
+    change_date: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deleted_at: datetime | None = None
+    counts: Counts | None = None
+    error_code: str | None = None
+    phases_ms: dict[str, int] = field(default_factory=dict)
+    logs: tuple[str, ...] = ()
+
+    def with_logs(self, *lines: str) -> Job:
+        return replace(self, logs=(*self.logs, *lines))
+
+
+# -- tables --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is now; the columns in our own order, without the change date."""
+
+    ref: TableRef
+    columns: tuple[Column, ...]
+    rows: int | None = None
+    unique_keys: tuple[str, ...] = ()
+    """Folded names of the columns by which the rows are known to be unique; empty: not known."""
+
+    def column(self, name: str) -> Column | None:
+        return next((c for c in self.columns if fold(c.name) == fold(name)), None)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One snapshot in which a table changed."""
+
+    version: int
+    at: datetime
+    job_id: str | None
+    changes: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a committed load did; kept in the lake beside the data, so that it outlives any crash."""
+
+    job_id: str
+    change_date: datetime
+    inserted: int
+    updated: int
+    deleted: int
+    not_found: int
+    duplicates: int = 0
+    logs: tuple[str, ...] = ()
+
+
+# -- who -----------------------------------------------------------------------------------------------
+
+
+class KeyKind(StrEnum):
+    APPLICATION = "application"  # of the team; sent as 'AppKey'
+    PERSONAL = "personal"  # of a person; sent as 'Bearer'
+
+
+class Permission(StrEnum):
+    PUSH = "push"  # create, fill, execute and delete jobs; read what a push needs to read
+    READ = "read"  # read jobs, tables and rows
+    ADMIN = "admin"  # everything, keys and pools included
+
+
+@dataclass(frozen=True)
+class Key:
+    """An access key; the secret itself is shown once and kept only as a hash."""
+
+    id: str
+    name: str
+    kind: KeyKind
+    prefix: str
+    permissions: frozenset[Permission]
+    pool_ids: frozenset[str] | None  # None: every pool
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Pool:
+    id: str
+    name: str
+    created_at: datetime
+    attributes: dict[str, object] = field(default_factory=dict)
+    """The other fields that a client sent, given back as they came."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A data connection of a pool: a name space of its own for tables."""
+
+    id: str
+    pool_id: str
+    name: str
+    created_at: datetime
+    attributes: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,128 @@
+"""Pools, their data connections, and what can be read of their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from headrace.access import visible
+from headrace.errors import InvalidRequest, NotFound, QueryRefused
+from headrace.metadata import Metadata
+from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
+from headrace.tables import Answer, ExportFormat, TableEngine
+
+
+@dataclass(frozen=True)
+class Pools:
+    metadata: Metadata
+    tables: TableEngine
+    sql_rows: int
+    sql_seconds: float
+
+    # -- pools -----------------------------------------------------------------------------------------
+
+    def create(self, name: str, pool_id: str | None, attributes: dict[str, object]) -> Pool:
+        """A new pool; an id may be brought along, so that scripts keep the one they have. Raises Conflict."""
+        pool = Pool(_id(pool_id), _named(name), now(), attributes)
+        self.metadata.pools.add(pool)
+        return pool
+
+    def get(self, pool_id: str) -> Pool:
+        pool = self.metadata.pools.get(pool_id)
+        if pool is None:
+            raise NotFound(f"There is no pool {pool_id}.")
+        return pool
+
+    def list(self, key: Key) -> Sequence[Pool]:
+        return [pool for pool in self.metadata.pools.list() if visible(key, pool.id)]
+
+    def update(self, pool_id: str, name: str | None, attributes: dict[str, object]) -> Pool:
+        old = self.get(pool_id)
+        pool = Pool(old.id, _named(name or old.name), old.created_at, {**old.attributes, **attributes})
+        self.metadata.pools.update(pool)
+        return pool
+
+    def delete(self, pool_id: str) -> None:
+        """The pool and all of its tables. Raises Conflict while jobs of it wait or run."""
+        if not self.metadata.pools.delete(pool_id):
+            raise NotFound(f"There is no pool {pool_id}.")
+        self.tables.drop_pool(pool_id)
+
+    # -- data connections ------------------------------------------------------------------------------
+
+    def add_connection(
+        self, pool_id: str, name: str, connection_id: str | None, attributes: dict[str, object]
+    ) -> Connection:
+        self.get(pool_id)
+        connection = Connection(_id(connection_id), pool_id, _named(name), now(), attributes)
+        self.metadata.pools.add_connection(connection)
+        return connection
+
+    def connection(self, pool_id: str, connection_id: str) -> Connection:
+        connection = self.metadata.pools.connection(pool_id, connection_id)
+        if connection is None:
+            raise NotFound(f"There is no data connection {connection_id}.")
+        return connection
+
+    def connections(self, pool_id: str) -> Sequence[Connection]:
+        self.get(pool_id)
+        return self.metadata.pools.connections(pool_id)
+
+    def delete_connection(self, pool_id: str, connection_id: str) -> None:
+        if not self.metadata.pools.delete_connection(pool_id, connection_id):
+            raise NotFound(f"There is no data connection {connection_id}.")
+
+    # -- tables ----------------------------------------------------------------------------------------
+
+    def all_tables(self, pool_id: str) -> Sequence[Table]:
+        self.get(pool_id)
+        return self.tables.tables(pool_id)
+
+    def find_table(self, pool_id: str, name: str, connection_id: str | None) -> Table:
+        """The table without its row count."""
+        wanted = TableRef(name, connection_id).folded
+        found = next((t for t in self.all_tables(pool_id) if t.ref.folded == wanted), None)
+        if found is None:
+            raise NotFound(f"There is no table {name}.")
+        return found
+
+    def table(self, pool_id: str, name: str, connection_id: str | None) -> tuple[Table, Sequence[Version]]:
+        self.get(pool_id)
+        table = self.tables.table(pool_id, TableRef(name, connection_id))
+        if table is None:
+            raise NotFound(f"There is no table {name}.")
+        return table, self.tables.versions(pool_id, table.ref)
+
+    def export(
+        self, pool_id: str, name: str, connection_id: str | None, format: ExportFormat
+    ) -> Iterator[bytes]:
+        table = self.find_table(pool_id, name, connection_id)
+        return self.tables.reader.export(pool_id, table, format)
+
+    def query(self, pool_id: str, sql: str, max_rows: int | None, seconds: float | None) -> Answer:
+        """One SELECT, within the smaller of the caller's and the server's limits."""
+        if not self.all_tables(pool_id):
+            raise QueryRefused("The pool has no tables yet.")
+        return self.tables.reader.query(
+            pool_id,
+            sql,
+            max_rows=min(max_rows or self.sql_rows, self.sql_rows),
+            seconds=min(seconds or self.sql_seconds, self.sql_seconds),
+        )
+
+
+def _named(name: str) -> str:
+    name = name.strip()
+    if not 0 < len(name) <= 255:
+        raise InvalidRequest("A name has 1 to 255 characters.", attribute="name")
+    return name
+
+
+def _id(given: str | None) -> str:
+    if not given:
+        return str(uuid4())
+    try:
+        return str(UUID(given))
+    except ValueError as error:
+        raise InvalidRequest("An id is a UUID.", attribute="id") from error

@@ -1,0 +1,279 @@
+"""What a client may do with push jobs: the whole life of a job up to its place in the queue."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from uuid import uuid4
+
+from headrace.chunks import ChunkStore, Incoming
+from headrace.crashpoints import crash_point
+from headrace.datepatterns import UnsupportedPattern, read_pattern
+from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound, TooLarge
+from headrace.metadata import Metadata
+from headrace.model import (
+    Chunk,
+    ChunkType,
+    CsvOptions,
+    FileType,
+    Job,
+    JobStatus,
+    JobType,
+    Key,
+    PushSpec,
+    fold,
+    now,
+)
+from headrace.staging import Stager
+
+_LONGEST_NAME = 512
+
+
+@dataclass
+class Arrival:
+    """A chunk on its way in: counts, hashes and writes what comes, and refuses what is too much."""
+
+    chunk_id: str
+    job: Job
+    type: ChunkType
+    incoming: Incoming
+    limit: int
+    size: int = 0
+    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.size += len(data)
+        if self.size > self.limit:
+            raise TooLarge(_too_large(self.limit))
+        self.hash.update(data)
+        self.incoming.write(data)
+        crash_point("receiving")
+
+
+@dataclass(frozen=True)
+class Pushes:
+    """``on_chunk`` and ``on_queue`` wake whoever stages and loads."""
+
+    metadata: Metadata
+    chunks: ChunkStore
+    stager: Stager
+    max_chunk_bytes: int
+    on_chunk: Callable[[Chunk], None]
+    on_queue: Callable[[], None]
+    on_delete: Callable[[Job], None]
+
+    # -- jobs ------------------------------------------------------------------------------------------
+
+    def create(self, pool_id: str, spec: PushSpec, by: Key) -> Job:
+        """A NEW job. Raises InvalidRequest for what can be seen to be wrong already now."""
+        self._pool(pool_id)
+        check(spec)
+        if spec.connection_id and not self.metadata.pools.connection(pool_id, spec.connection_id):
+            raise InvalidRequest(
+                f"The pool has no data connection {spec.connection_id}.", attribute="connectionId"
+            )
+        at = now()
+        job = Job(
+            str(uuid4()), pool_id, spec, JobStatus.NEW, at, at, created_by=by.id, logs=not_honoured(spec)
+        )
+        self.metadata.jobs.add(job)
+        return job
+
+    def get(self, pool_id: str, job_id: str) -> Job:
+        job = self.ledger_entry(pool_id, job_id)
+        if job.deleted_at is not None:
+            raise NotFound(f"There is no job {job_id}.")
+        return job
+
+    def ledger_entry(self, pool_id: str, job_id: str) -> Job:
+        """The job, also when a client has deleted it."""
+        self._pool(pool_id)
+        job = self.metadata.jobs.get(pool_id, job_id)
+        if job is None:
+            raise NotFound(f"There is no job {job_id}.")
+        return job
+
+    def jobs(self, pool_id: str) -> Sequence[Job]:
+        self._pool(pool_id)
+        return self.metadata.jobs.list(pool_id)
+
+    def ledger(self, pool_id: str, *, limit: int, offset: int) -> Sequence[Job]:
+        self._pool(pool_id)
+        return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset)
+
+    def execute(self, pool_id: str, job_id: str, order_column: str | None) -> None:
+        """NEW to QUEUED before the answer. Raises JobNotNew."""
+        job = self.get(pool_id, job_id)
+        if not self.metadata.jobs.queue(job_id, order_column or None, now()):
+            status = self.get(pool_id, job_id).status
+            raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {status}.")
+        crash_point("queued")
+        self.on_queue()
+
+    def delete(self, pool_id: str, job_id: str) -> None:
+        """Take the job from the client's sight. Rows that it loaded stay; the ledger keeps its line."""
+        job = self.get(pool_id, job_id)
+        status = self.metadata.jobs.delete(pool_id, job_id, now())
+        if status in (JobStatus.NEW, JobStatus.QUEUED):
+            self.on_delete(job)
+
+    def rejects(self, pool_id: str, job_id: str, *, limit: int, offset: int) -> list[dict[str, object]]:
+        """Rows of the job that could not be stored, in the order of chunks and lines."""
+        job = self.ledger_entry(pool_id, job_id)
+        found = (
+            {"chunk": chunk.number, **json.loads(line)}
+            for chunk in self.metadata.chunks.list(job.id)
+            for line in _lines(self.chunks.rejects(job.id, chunk.id))
+        )
+        return list(islice(found, offset, offset + limit))
+
+    # -- chunks ----------------------------------------------------------------------------------------
+
+    def chunk_list(self, pool_id: str, job_id: str) -> Sequence[Chunk]:
+        return self.metadata.chunks.list(self.get(pool_id, job_id).id)
+
+    def begin_chunk(self, pool_id: str, job_id: str, type: ChunkType, length: int | None) -> Arrival:
+        """The gate: raises whatever can be refused before a byte of the body is read."""
+        job = self.get(pool_id, job_id)
+        if job.status is not JobStatus.NEW:
+            raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
+        if type is ChunkType.DELETE:
+            _refuse_delete(job.spec)
+        if length is not None and length > self.max_chunk_bytes + _LONGEST_ENVELOPE:
+            raise TooLarge(_too_large(self.max_chunk_bytes))
+        chunk_id = str(uuid4())
+        incoming = self.chunks.receive(job_id, chunk_id)
+        return Arrival(chunk_id, job, type, incoming, self.max_chunk_bytes)
+
+    def add_chunk(self, arrival: Arrival) -> Chunk:
+        """Bytes first, row second: after this returns, the chunk survives a power loss.
+
+        Raises ChunkUnreadable, or JobLocked if the job was executed meanwhile; the chunk is then gone.
+        """
+        job, spec = arrival.job, arrival.job.spec
+        try:
+            path = arrival.incoming.keep()
+            crash_point("kept")
+            _refuse_without_keys(spec, self.stager.look(path, spec.file_type, spec.csv))
+            chunk = self.metadata.chunks.add(
+                Chunk(
+                    arrival.chunk_id,
+                    job.id,
+                    job.pool_id,
+                    0,
+                    arrival.type,
+                    arrival.size,
+                    arrival.hash.hexdigest(),
+                    now(),
+                )
+            )
+        except BaseException:
+            arrival.incoming.discard()
+            raise
+        crash_point("recorded")
+        self.on_chunk(chunk)
+        return chunk
+
+    def _pool(self, pool_id: str) -> None:
+        if self.metadata.pools.get(pool_id) is None:
+            raise NotFound(f"There is no pool {pool_id}.")
+
+
+_LONGEST_ENVELOPE = 64 << 10
+"""Multipart boundaries and part headers count in Content-Length, not as the chunk."""
+
+
+def _too_large(limit: int) -> str:
+    return f"A chunk may have {limit} bytes; split the file and send its parts as chunks of the same job."
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.exists():
+        with path.open(encoding="utf-8") as lines:
+            yield from lines
+
+
+# -- what can be refused at once -----------------------------------------------------------------------
+
+
+def check(spec: PushSpec) -> None:
+    """Raise InvalidRequest, naming the field, for a job that could never be loaded."""
+    for name in (spec.target_name, *spec.mirror_names):
+        if not name.strip() or len(name) > _LONGEST_NAME or "\0" in name:
+            raise InvalidRequest(
+                f"A table name has 1 to {_LONGEST_NAME} characters, none of them NUL.", attribute="targetName"
+            )
+    _check_keys(spec)
+    if spec.csv:
+        _check_csv(spec.csv)
+
+
+def _check_keys(spec: PushSpec) -> None:
+    folded = [fold(key) for key in spec.keys]
+    if len(set(folded)) < len(folded) or not all(folded):
+        raise InvalidRequest("Keys are column names, each of them once.", attribute="keys")
+
+
+def _check_csv(csv: CsvOptions) -> None:
+    for attribute, pattern in (
+        ("dateFormat", csv.date_format),
+        *((f"additionalColumnOptions.{name}.dateFormat", o.date_format) for name, o in csv.columns.items()),
+    ):
+        _check_pattern(attribute, pattern)
+    for attribute, value in (("quoteSequence", csv.quote), ("escapeSequence", csv.escape)):
+        if value and len(value) != 1:
+            raise InvalidRequest(f"{attribute} is one character.", attribute=attribute)
+    try:
+        codecs.lookup(csv.charset or "utf-8")
+    except LookupError as error:
+        raise InvalidRequest(f"The charset {csv.charset} is not known.", attribute="charSet") from error
+
+
+def _check_pattern(attribute: str, pattern: str | None) -> None:
+    if not pattern:
+        return
+    try:
+        read_pattern(pattern)
+    except UnsupportedPattern as error:
+        raise InvalidRequest(
+            f"The date format '{pattern}' is not supported: {error}", attribute=attribute
+        ) from error
+
+
+def _refuse_delete(spec: PushSpec) -> None:
+    if spec.type is JobType.REPLACE:
+        raise InvalidRequest("A REPLACE job has nothing to delete from; use a DELTA job.", attribute="type")
+    if not spec.key_columns:
+        raise InvalidRequest("A job needs keys to find the rows to delete.", attribute="keys")
+
+
+def _refuse_without_keys(spec: PushSpec, columns: Sequence[str]) -> None:
+    present = {fold(name) for name in columns}
+    lacking = [key for key in spec.key_columns if fold(key) not in present]
+    if lacking:
+        raise ChunkUnreadable(
+            f"Internal error while validating the {spec.file_type or FileType.PARQUET} file: the key columns "
+            f"{', '.join(lacking)} are not among its columns {', '.join(columns)}.",
+            attribute="keys",
+        )
+
+
+def not_honoured(spec: PushSpec) -> tuple[str, ...]:
+    """Log lines for options that have no effect here: nothing is ignored in silence."""
+    lines = []
+    if spec.post_execution_query:
+        lines.append("postExecutionQuery is not run: Headrace runs no SQL that changes tables.")
+    if spec.foreign_keys:
+        lines.append("foreignKeys is kept but not checked.")
+    if spec.csv and spec.file_type is not FileType.CSV:
+        lines.append("csvParsingOptions apply to CSV chunks only.")
+    if spec.upsert_strategy and (spec.type is JobType.REPLACE or not spec.key_columns):
+        lines.append(
+            "upsertStrategy applies to a DELTA with keys; otherwise only its rule on new columns holds."
+        )
+    return tuple(lines)

@@ -1,0 +1,187 @@
+"""One action per key: which of a job's rows count.
+
+Chunks count in the order of their arrival, rows in the order of their file; the last action on a key
+wins, be it an upsert or a delete. With an order column the largest value wins instead (NULL is the
+smallest), ties by that order. With duplicates allowed, every upsert after the last delete of its key
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from headrace.conversion import literal, quoted, sql_type
+from headrace.model import ChunkType, Column
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A staged chunk as the load sees it."""
+
+    path: Path
+    number: int
+    type: ChunkType
+    rows: int
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What is left of the actions, each key once if ``unique``; ``dropped`` rows did not count."""
+
+    upserts: tuple[Path, ...]
+    upsert_rows: int
+    deletes: tuple[Path, ...]
+    delete_rows: int
+    unique: bool
+    dropped: int
+
+
+class Reducer:
+    """Joins and sorts with one engine of its own, within ``memory_mb``."""
+
+    def __init__(self, *, memory_mb: int, temp: Path) -> None:
+        self._engine = duckdb.connect()
+        self._engine.execute(f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false")
+        self._engine.execute(f"SET temp_directory={literal(str(temp))}")
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def reduce(
+        self,
+        files: Sequence[StagedFile],
+        columns: Sequence[Column],
+        keys: Sequence[str],
+        *,
+        order: str | None,
+        allow_duplicate: bool,
+        folder: Path,
+    ) -> Reduced:
+        """Reduce ``files`` (each with a part of ``columns``) by ``keys``; new files go to ``folder``."""
+        files = [f for f in files if f.rows]
+        if not keys:
+            return _untouched(files, unique=False)
+        if not self._repeats(files, columns, keys):
+            return _untouched(files, unique=True)
+        return self._winners(files, columns, keys, order, allow_duplicate, folder)
+
+    def _repeats(self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]) -> bool:
+        if sum(f.rows for f in files) < 2:
+            return False
+        names = ", ".join(map(quoted, keys))
+        wanted = [c for c in columns if c.name in keys]
+        with self._cursor() as cursor:
+            return bool(
+                cursor.execute(
+                    f"SELECT count(*) FROM (SELECT 1 FROM ({_rows(files, wanted)}) "
+                    f"GROUP BY {names} HAVING count(*) > 1 LIMIT 1)"
+                ).fetchall()[0][0]
+            )
+
+    def _winners(
+        self,
+        files: Sequence[StagedFile],
+        columns: Sequence[Column],
+        keys: Sequence[str],
+        order: str | None,
+        allow_duplicate: bool,
+        folder: Path,
+    ) -> Reduced:
+        names = ", ".join(quoted(c.name) for c in columns)
+        ranked = _ranked(files, columns, keys, order, allow_duplicate)
+        upserts, deletes = folder / "upserts.parquet", folder / "deletes.parquet"
+        with self._cursor() as cursor:
+            upsert_rows = _copy(cursor, f"SELECT {names} FROM ({ranked}) WHERE NOT _deletes", upserts)
+            delete_rows = _copy(cursor, f"SELECT {names} FROM ({ranked}) WHERE _deletes", deletes)
+        dropped = sum(f.rows for f in files) - upsert_rows - delete_rows
+        return Reduced(
+            (upserts,) if upsert_rows else (),
+            upsert_rows,
+            (deletes,) if delete_rows else (),
+            delete_rows,
+            unique=not allow_duplicate,
+            dropped=dropped,
+        )
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        cursor = self._engine.cursor()
+        try:
+            yield cursor
+        finally:
+            cursor.close()
+
+
+def _untouched(files: Sequence[StagedFile], *, unique: bool) -> Reduced:
+    upserts = [f for f in files if f.type is ChunkType.UPSERT]
+    deletes = [f for f in files if f.type is ChunkType.DELETE]
+    return Reduced(
+        tuple(f.path for f in upserts),
+        sum(f.rows for f in upserts),
+        tuple(f.path for f in deletes),
+        sum(f.rows for f in deletes),
+        unique,
+        dropped=0,
+    )
+
+
+def _rows(files: Sequence[StagedFile], columns: Sequence[Column]) -> str:
+    """All rows with where they stand: ``_chunk``, ``_row``, ``_deletes``."""
+    return " UNION ALL BY NAME ".join([_nothing(columns), *map(_rows_of, files)])
+
+
+def _rows_of(file: StagedFile) -> str:
+    deletes = file.type is ChunkType.DELETE
+    return (
+        f"SELECT * EXCLUDE (file_row_number), {file.number} AS _chunk, file_row_number AS _row, "
+        f"{deletes} AS _deletes FROM read_parquet({literal(str(file.path))}, "
+        "file_row_number=true, hive_partitioning=false)"
+    )
+
+
+def _nothing(columns: Sequence[Column]) -> str:
+    """No row, but every column with its type: files may lack some."""
+    empty = ", ".join(f"NULL::{sql_type(c.type)} AS {quoted(c.name)}" for c in columns)
+    return f"SELECT {empty} WHERE false"
+
+
+def _ranked(
+    files: Sequence[StagedFile],
+    columns: Sequence[Column],
+    keys: Sequence[str],
+    order: str | None,
+    allow_duplicate: bool,
+) -> str:
+    by = ", ".join(map(quoted, keys))
+    last_first = "_chunk DESC, _row DESC"
+    if order:
+        last_first = f"{quoted(order)} DESC NULLS LAST, {last_first}"
+    rows = _rows(files, columns)
+    if not allow_duplicate:
+        return (
+            f"SELECT * FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {last_first}) = 1"
+        )
+    # from the last action back to the last delete: the upserts of that stretch, or that delete alone
+    return (
+        f"SELECT * FROM (SELECT *, row_number() OVER w AS _back, "
+        f"sum(_deletes::INT) OVER (w ROWS UNBOUNDED PRECEDING) AS _seen FROM ({rows}) "
+        f"WINDOW w AS (PARTITION BY {by} ORDER BY {last_first})) "
+        f"WHERE _seen = 0 OR (_deletes AND _back = 1)"
+    )
+
+
+def _copy(cursor: duckdb.DuckDBPyConnection, query: str, path: Path) -> int:
+    """Write a query's rows; answers their number and leaves no file where there are none."""
+    count = int(
+        cursor.execute(
+            f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+        ).fetchall()[0][0]
+    )
+    if not count:
+        path.unlink(missing_ok=True)
+    return count

@@ -1,0 +1,105 @@
+"""The port to where tables live.
+
+An engine sees only staged Parquet files with a known schema: every file has the columns of
+``Load.columns`` (or fewer: what it lacks is NULL) in exactly those types, and no key twice unless the
+load allows it. What each method may raise stands at the method; everything is all-or-nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from headrace.model import Column, JobType, Receipt, Table, TableRef, UpsertStrategy, Version
+
+
+class ExportFormat(StrEnum):
+    CSV = "csv"
+    PARQUET = "parquet"
+    NDJSON = "ndjson"
+    ARROW = "arrow"  # the IPC stream
+
+
+@dataclass(frozen=True)
+class Load:
+    """One job's change to its tables, ready to be committed.
+
+    ``upserts`` and ``deletes`` are staged files; a delete file's rows count only by their keys.
+    ``unique`` says that no key stands twice in them. ``still_mine`` is asked right before the commit
+    and raises when another worker has taken the job over.
+    """
+
+    job_id: str
+    fence: int
+    type: JobType
+    targets: tuple[TableRef, ...]
+    columns: tuple[Column, ...]
+    upserts: tuple[Path, ...]
+    upsert_rows: int
+    deletes: tuple[Path, ...]
+    delete_rows: int
+    keys: tuple[str, ...]
+    unique: bool
+    strategy: UpsertStrategy | None
+    duplicates: int
+    change_date: datetime
+    still_mine: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of a query, JSON-ready; ``truncated`` when there were more than asked for."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: list[list[object]]
+    truncated: bool
+    milliseconds: int
+
+
+class Reader(Protocol):
+    """Users' reading, kept away from the loading."""
+
+    def query(self, pool_id: str, sql: str, *, max_rows: int, seconds: float) -> Answer:
+        """One SELECT over the pool's tables. Raises QueryRefused, QueryTooLong."""
+
+    def export(self, pool_id: str, table: Table, format: ExportFormat) -> Iterator[bytes]:
+        """A whole table as a file, streamed. Close the iterator to end it early."""
+
+
+class TableEngine(Protocol):
+    """Where the tables of all pools live."""
+
+    @property
+    def reader(self) -> Reader:
+        """Users' reading."""
+
+    def tables(self, pool_id: str) -> Sequence[Table]:
+        """All tables of the pool now, without row counts; a pool never loaded has none."""
+
+    def table(self, pool_id: str, ref: TableRef) -> Table | None:
+        """One table with its row count."""
+
+    def load(self, pool_id: str, load: Load) -> Receipt:
+        """Commit a load as one snapshot. Raises SchemaMismatch.
+
+        Not to be repeated blindly after a crash: ask ``receipt`` first.
+        """
+
+    def receipt(self, pool_id: str, job_id: str) -> Receipt | None:
+        """The receipt of a job that was committed, however the process ended; None: it was not."""
+
+    def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
+        """The snapshots in which the table changed, newest first."""
+
+    def maintain(self, pool_id: str, ref: TableRef) -> None:
+        """Make small files one, drop old versions. Changes no row; may be repeated."""
+
+    def drop_pool(self, pool_id: str) -> None:
+        """Forget the pool and its files. May be repeated."""
+
+    def close(self) -> None:
+        """Let go of everything."""

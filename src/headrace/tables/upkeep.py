@@ -1,0 +1,126 @@
+"""Upkeep of a lake: a push that updates rows in n files leaves n deletions, so small pushes grow dearer
+until small files are made one again.
+
+The recipe was measured over a thousand pushes (docs/adr/0002-ducklake.md): free the inlined deletions,
+make the small files one, sorted by key, rewrite big files of which more than a fifth is deleted, expire
+old versions, remove what nothing refers to any more. The caller holds the lake's writer lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+
+from headrace.conversion import literal, quoted
+from headrace.durable import sync
+from headrace.model import CHANGE_DATE, Table
+
+_SMALL_BYTES = 256 << 10
+_LARGEST_BYTES = 256 << 20
+_REWRITE_SHARE = 0.2
+_READERS_GRACE = "1 hour"
+"""A query that began on a version may go on reading its files for so long."""
+
+
+class Upkeep:
+    """``keep_days``: how long old versions stay readable."""
+
+    def __init__(self, *, keep_days: float) -> None:
+        self._keep = f"INTERVAL {round(keep_days * 86400)} SECOND"
+
+    def run(self, cursor: duckdb.DuckDBPyConnection, lake: str, table: Table, data: Path) -> None:
+        """One round for one table and for the versions of its lake; changes no row."""
+        cursor.execute(f"CALL ducklake_flush_inlined_data({literal(lake)})")
+        self._compact(cursor, lake, table, data)
+        cursor.execute(
+            f"CALL ducklake_rewrite_data_files({literal(lake)}, {literal(table.ref.name)}, "
+            f"schema => {literal(table.ref.connection_id or 'main')}, delete_threshold => {_REWRITE_SHARE})"
+        )
+        self._expire(cursor, lake)
+
+    def _compact(self, cursor: duckdb.DuckDBPyConnection, lake: str, table: Table, data: Path) -> None:
+        files = _small_files(cursor, lake, table)
+        if len(files) < 2:
+            return
+        name = f"{lake}.{quoted(table.ref.connection_id or 'main')}.{quoted(table.ref.name)}"
+        chosen = f"filename IN ({', '.join(map(literal, files))})"
+        columns = ", ".join(quoted(c) for c in (*(c.name for c in table.columns), CHANGE_DATE))
+        keys = [c for c in table.columns if c.name.casefold() in table.unique_keys]
+        order = f" ORDER BY {', '.join(quoted(c.name) for c in keys)}" if keys else ""
+        target = data / "compact" / f"{uuid4().hex}.parquet"
+        target.parent.mkdir(exist_ok=True)
+        with _rows_as_files(cursor), _transaction(cursor):
+            rows = cursor.execute(
+                f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(str(target))} "
+                "(FORMAT parquet, COMPRESSION zstd)"
+            ).fetchall()[0][0]
+            cursor.execute(f"DELETE FROM {name} WHERE {chosen}")
+            if rows:
+                cursor.execute(
+                    f"CALL ducklake_add_data_files({literal(lake)}, {literal(table.ref.name)}, "
+                    f"{literal(str(target))}, schema => {literal(table.ref.connection_id or 'main')}, "
+                    "hive_partitioning => false)"
+                )
+            _sync(target, data)
+        if not rows:
+            target.unlink()
+
+    def _expire(self, cursor: duckdb.DuckDBPyConnection, lake: str) -> None:
+        name = literal(lake)
+        cursor.execute(f"CALL ducklake_expire_snapshots({name}, older_than => now() - {self._keep})")
+        # the sweep goes by age: files of the last hour may belong to a reader
+        cursor.execute(
+            f"CALL ducklake_cleanup_old_files({name}, older_than => now() - INTERVAL '{_READERS_GRACE}')"
+        )
+        cursor.execute(f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '1 day')")
+
+
+def _small_files(cursor: duckdb.DuckDBPyConnection, lake: str, table: Table) -> Sequence[str]:
+    """Ascending while a file is small or at most twice what was picked: sizes stay geometric."""
+    files = cursor.execute(
+        f"SELECT data_file, data_file_size_bytes FROM ducklake_list_files({literal(lake)}, "
+        f"{literal(table.ref.name)}, schema => {literal(table.ref.connection_id or 'main')}) ORDER BY 2"
+    ).fetchall()
+    picked: list[str] = []
+    total = 0
+    for path, size in files:
+        if not (size <= _SMALL_BYTES or size <= 2 * total) or total + size > _LARGEST_BYTES:
+            break
+        picked.append(path)
+        total += size
+    return picked
+
+
+@contextmanager
+def _rows_as_files(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """A file whose last row is deleted inline would stay; without inlining it goes."""
+    limit = cursor.execute("SELECT current_setting('ducklake_default_data_inlining_row_limit')").fetchall()[
+        0
+    ][0]
+    cursor.execute("SET ducklake_default_data_inlining_row_limit=0")
+    try:
+        yield
+    finally:
+        cursor.execute(f"SET ducklake_default_data_inlining_row_limit={limit}")
+
+
+@contextmanager
+def _transaction(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    cursor.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        cursor.execute("ROLLBACK")
+        raise
+    cursor.execute("COMMIT")
+
+
+def _sync(target: Path, data: Path) -> None:
+    if target.exists():
+        sync(target)
+    sync(target.parent)
+    sync(data)

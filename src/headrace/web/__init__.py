@@ -1,0 +1,1 @@
+"""The first entrance: HTTP. Handlers translate, services decide."""

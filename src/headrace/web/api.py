@@ -1,0 +1,237 @@
+"""Handlers of our own API. They translate: parse, call one function, render."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from fastapi import Query, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from headrace.errors import Draining
+from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Key, KeyKind, Permission, Table, Version
+from headrace.tables import ExportFormat
+from headrace.web import wire
+from headrace.web.context import Use
+
+_MEDIA_TYPES = {
+    ExportFormat.CSV: "text/csv; charset=utf-8",
+    ExportFormat.PARQUET: "application/vnd.apache.parquet",
+    ExportFormat.NDJSON: "application/x-ndjson",
+    ExportFormat.ARROW: "application/vnd.apache.arrow.stream",
+}
+
+
+class Query_(BaseModel):  # noqa: N801  the word is FastAPI's, too
+    """One SELECT over the tables of the pool."""
+
+    sql: str = Field(description='one SELECT; tables of a data connection are "<connectionId>"."<table>"')
+    maxRows: int | None = Field(None, ge=1)
+    timeoutSeconds: float | None = Field(None, gt=0)
+
+
+class NewKey(BaseModel):
+    name: str = Field(min_length=1, max_length=255)
+    kind: KeyKind = KeyKind.APPLICATION
+    permissions: list[Permission]
+    pools: list[str] | None = Field(None, description="null: every pool")
+    expiresAt: datetime | None = None
+
+
+# -- jobs ----------------------------------------------------------------------------------------------
+
+
+def list_jobs(
+    pool_id: str, use: Use, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)
+) -> list[dict[str, Any]]:
+    """All jobs of the pool ever, newest first; also those that clients have deleted."""
+    return [_job(job, ()) for job in use.pushes.ledger(pool_id, limit=limit, offset=offset)]
+
+
+def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
+    """One job with its chunks, counts, phases and logs."""
+    job = use.pushes.ledger_entry(pool_id, job_id)
+    return _job(job, use.pushes.metadata.chunks.list(job.id))
+
+
+def get_rejects(
+    pool_id: str,
+    job_id: str,
+    use: Use,
+    limit: int = Query(1000, ge=1, le=100_000),
+    offset: int = Query(0, ge=0),
+) -> list[dict[str, Any]]:
+    """The rows that could not be stored, in the order of chunks and lines."""
+    return use.pushes.rejects(pool_id, job_id, limit=limit, offset=offset)
+
+
+def _job(job: Job, chunks: Any) -> dict[str, Any]:
+    return {
+        **wire.job(job),
+        "pool": job.pool_id,
+        "status": job.status,
+        "order": job.order_column,
+        "counts": _counts(job.counts),
+        "errorCode": job.error_code,
+        "phases": _phases(job, chunks),
+        "createdAt": _iso(job.created_at),
+        "queuedAt": _iso(job.queued_at),
+        "startedAt": _iso(job.started_at),
+        "finishedAt": _iso(job.finished_at),
+        "deletedAt": _iso(job.deleted_at),
+        "changeDate": _iso(job.change_date),
+        "chunks": [_chunk(chunk) for chunk in chunks],
+    }
+
+
+def _phases(job: Job, chunks: Any) -> dict[str, int]:
+    """Milliseconds. Staging runs while the client is still sending; ``execute`` is what it waits for."""
+    phases = {"staging": sum(c.staging_ms or 0 for c in chunks), **job.phases_ms}
+    if job.finished_at and job.queued_at:
+        phases["execute"] = round((job.finished_at - job.queued_at).total_seconds() * 1000)
+    return phases
+
+
+def _counts(counts: Counts | None) -> dict[str, int] | None:
+    if counts is None:
+        return None
+    return {
+        "rowsIn": counts.rows_in,
+        "inserted": counts.inserted,
+        "updated": counts.updated,
+        "deleted": counts.deleted,
+        "notFound": counts.not_found,
+        "duplicates": counts.duplicates,
+        "rejected": counts.rejected,
+        "notLoaded": counts.not_loaded,
+    }
+
+
+def _chunk(chunk: Chunk) -> dict[str, Any]:
+    report = chunk.report
+    return {
+        "id": chunk.id,
+        "number": chunk.number,
+        "type": chunk.type,
+        "state": chunk.state,
+        "bytes": chunk.bytes,
+        "sha256": chunk.sha256,
+        "receivedAt": _iso(chunk.received_at),
+        "stagingMs": chunk.staging_ms,
+        "rows": report.rows if report else None,
+        "rejected": report.rejected if report else None,
+        "columns": [{"name": c.name, "type": str(c.type)} for c in report.columns] if report else None,
+        "problem": chunk.problem,
+    }
+
+
+# -- tables --------------------------------------------------------------------------------------------
+
+
+def run_query(pool_id: str, sent: Query_, use: Use) -> dict[str, Any]:
+    answer = use.pools.query(pool_id, sent.sql, sent.maxRows, sent.timeoutSeconds)
+    return {
+        "columns": [{"name": name, "type": type} for name, type in answer.columns],
+        "rows": answer.rows,
+        "truncated": answer.truncated,
+        "milliseconds": answer.milliseconds,
+    }
+
+
+def list_tables(pool_id: str, use: Use) -> list[dict[str, Any]]:
+    return [_table(table) for table in use.pools.all_tables(pool_id)]
+
+
+def get_table(pool_id: str, name: str, use: Use, connection: str | None = None) -> dict[str, Any]:
+    """A table: columns, rows, versions. ``connection``: the data connection it belongs to, if any."""
+    table, versions = use.pools.table(pool_id, name, connection)
+    return {**_table(table), "rows": table.rows, "versions": [_version(v) for v in versions]}
+
+
+def export_table(
+    pool_id: str,
+    name: str,
+    use: Use,
+    connection: str | None = None,
+    format: ExportFormat = ExportFormat.CSV,
+) -> StreamingResponse:
+    """The whole table as a file, streamed."""
+    rows = use.pools.export(pool_id, name, connection, format)
+    first = next(rows, b"")  # an error must show before the status is sent
+    return StreamingResponse(_chained(first, rows), media_type=_MEDIA_TYPES[format])
+
+
+def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _table(table: Table) -> dict[str, Any]:
+    columns = [{"name": c.name, "type": str(c.type), "length": c.length} for c in table.columns]
+    return {
+        "name": table.ref.name,
+        "connection": table.ref.connection_id,
+        "columns": [*columns, {"name": CHANGE_DATE, "type": "DATETIME", "length": None}],
+    }
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "at": _iso(version.at),
+        "job": version.job_id,
+        "change": version.changes,
+    }
+
+
+# -- keys ----------------------------------------------------------------------------------------------
+
+
+def create_key(sent: NewKey, use: Use) -> JSONResponse:
+    """The secret is in this answer and nowhere else."""
+    key, secret = use.access.create(sent.name, sent.kind, sent.permissions, sent.pools, sent.expiresAt)
+    return JSONResponse({**_key(key), "key": secret}, status_code=201)
+
+
+def list_keys(use: Use) -> list[dict[str, Any]]:
+    return [_key(key) for key in use.access.list()]
+
+
+def revoke_key(key_id: str, use: Use) -> Response:
+    use.access.revoke(key_id)
+    return Response(status_code=204)
+
+
+def _key(key: Key) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "kind": key.kind,
+        "prefix": key.prefix,
+        "permissions": sorted(key.permissions),
+        "pools": sorted(key.pool_ids) if key.pool_ids is not None else None,
+        "createdAt": _iso(key.created_at),
+        "expiresAt": _iso(key.expires_at),
+        "revokedAt": _iso(key.revoked_at),
+    }
+
+
+# -- health --------------------------------------------------------------------------------------------
+
+
+def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+def readyz(use: Use) -> dict[str, str]:
+    """It can work: the metadata answer and it is not going down."""
+    if not use.ready():
+        raise Draining
+    return {"status": "ready"}
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

@@ -1,0 +1,124 @@
+"""One renderer of errors: the vendor's bodies on the vendor's paths, problem+json on ours."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headrace.errors import HeadraceError, Internal, InvalidRequest, NotFound, Unauthorized
+
+log = structlog.get_logger()
+
+OURS = "/api/v1"
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(HeadraceError, _known)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(UnknownErrors)
+
+
+def is_ours(path: str) -> bool:
+    return path == OURS or path.startswith(OURS + "/")
+
+
+async def _known(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HeadraceError)
+    return render(error, request.url.path)
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or None
+    return render(
+        InvalidRequest(f"{where or 'The request'}: {first['msg']}", attribute=where), request.url.path
+    )
+
+
+async def _http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == NotFound.status:
+        return render(NotFound("There is no such resource."), request.url.path)
+    return render(HeadraceError(str(error.detail)), request.url.path, status=error.status_code)
+
+
+class UnknownErrors:
+    """ASGI: whatever nobody foresaw is logged under a reference, and shown as nothing but that reference."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noticed)
+        except Exception as error:
+            reference = str(uuid4())
+            log.exception("internal error", reference=reference, path=scope.get("path"))
+            if started:
+                raise  # half an answer must not look like a whole one
+            known = error if isinstance(error, HeadraceError) else Internal()
+            await render(known, scope["path"], reference=reference)(scope, receive, send)
+
+
+def render(
+    error: HeadraceError, path: str, *, status: int | None = None, reference: str | None = None
+) -> JSONResponse:
+    status = status or error.status
+    reference = reference or str(uuid4())
+    headers = (
+        {"WWW-Authenticate": 'Basic realm="Headrace", charset="UTF-8"'} if _asks_browser(error, path) else {}
+    )
+    if is_ours(path):
+        return JSONResponse(
+            _problem(error, status, reference), status, headers, media_type="application/problem+json"
+        )
+    return JSONResponse(_vendor(error, status, reference), status, headers)
+
+
+def _asks_browser(error: HeadraceError, path: str) -> bool:
+    return isinstance(error, Unauthorized) and path.startswith(("/docs", "/openapi.json"))
+
+
+def _problem(error: HeadraceError, status: int, reference: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:headrace:error:{error.code}",
+        "title": (type(error).__doc__ or "").strip().splitlines()[0],
+        "status": status,
+        "detail": error.message,
+        "code": error.code,
+        "attribute": error.attribute,
+        "retry": error.retry,
+        "reference": reference,
+    }
+
+
+def _vendor(error: HeadraceError, status: int, reference: str) -> dict[str, Any]:
+    if status == InvalidRequest.status:
+        return {
+            "errors": [
+                {
+                    "attribute": error.attribute,
+                    "error": error.message,
+                    "errorCode": error.code,
+                    "additionalInfo": None,
+                }
+            ]
+        }
+    body: dict[str, Any] = {"reference": reference, "message": error.message, "shortMessage": error.code}
+    return {"error": "Unauthorized", **body} if status == Unauthorized.status else body

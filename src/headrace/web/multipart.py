@@ -1,0 +1,135 @@
+"""The body of a chunk upload, taken apart while it arrives.
+
+Clients give the part any type and mostly a file name; some send the bytes as they are, and one forgets the
+boundary in its header. The first part that has a file name, or is named ``file`` or ``chunk``, is the chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from headrace.errors import ChunkUnreadable
+
+_LONGEST_BOUNDARY_LINE = 256
+_NAMES = (b"file", b"chunk")
+
+Write = Callable[[memoryview], object]
+
+
+class Body(Protocol):
+    def feed(self, data: bytes) -> None: ...
+
+    def end(self) -> None:
+        """Raises ChunkUnreadable when the body ended too early or had no file in it."""
+
+
+def body_of(content_type: str, write: Write) -> Body:
+    """What takes the request's body apart and hands the chunk's bytes to ``write``."""
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        return RawBody(write)
+    boundary = options.get(b"boundary")
+    return MultipartBody(boundary, write) if boundary else BoundaryFinder(write)
+
+
+class RawBody:
+    def __init__(self, write: Write) -> None:
+        self._write = write
+
+    def feed(self, data: bytes) -> None:
+        self._write(memoryview(data))
+
+    def end(self) -> None:
+        pass
+
+
+class MultipartBody:
+    """Drives the push parser by hand: its form helpers would keep a second copy on disk."""
+
+    def __init__(self, boundary: bytes, write: Write) -> None:
+        self._write = write
+        self._header = bytearray()
+        self._value = bytearray()
+        self._takes = False
+        self._found = False
+        self._ended = False
+        self._named_file = False
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._part_begins,
+                "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                "on_header_end": self._header_ends,
+                "on_headers_finished": self._headers_end,
+                "on_part_data": self._data,
+                "on_end": self._all_ends,
+            },
+        )
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise ChunkUnreadable(f"The multipart body is malformed: {error}.") from error
+
+    def end(self) -> None:
+        if not self._ended:
+            raise ChunkUnreadable("The multipart body ended before its closing boundary.")
+        if not self._found:
+            raise ChunkUnreadable("The multipart body has no file in it.")
+
+    def _part_begins(self) -> None:
+        self._named_file = False
+
+    def _header_ends(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            self._named_file = b"filename" in options or options.get(b"name") in _NAMES
+        self._header.clear()
+        self._value.clear()
+
+    def _headers_end(self) -> None:
+        self._takes = self._named_file and not self._found
+        self._found = self._found or self._takes
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._takes:
+            self._write(memoryview(data)[start:end])
+
+    def _all_ends(self) -> None:
+        self._ended = True
+
+
+class BoundaryFinder:
+    """A multipart body whose header names no boundary: its first line does."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._head = bytearray()
+        self._body: Body | None = None
+
+    def feed(self, data: bytes) -> None:
+        if self._body is not None:
+            self._body.feed(data)
+            return
+        self._head += data
+        line, newline, _ = bytes(self._head[:_LONGEST_BOUNDARY_LINE]).partition(b"\n")
+        if newline or len(self._head) >= _LONGEST_BOUNDARY_LINE:
+            self._body = self._chosen(line.rstrip(b"\r"), bool(newline))
+            self._body.feed(bytes(self._head))
+
+    def end(self) -> None:
+        if self._body is None:
+            self._body = RawBody(self._write)
+            self._body.feed(bytes(self._head))
+        self._body.end()
+
+    def _chosen(self, line: bytes, complete: bool) -> Body:
+        if complete and line.startswith(b"--") and len(line) > 2:
+            return MultipartBody(line[2:], self._write)
+        return RawBody(self._write)

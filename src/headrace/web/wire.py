@@ -1,0 +1,348 @@
+"""The vendor's dialect: field names, nulls, aliases, date forms. Nowhere else.
+
+Clients send every field, mostly as null; unknown fields are ignored; 0 means "not set" for lengths and
+decimals (Java primitives); timestamps are milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from headrace.errors import InvalidRequest
+from headrace.model import (
+    Chunk,
+    Column,
+    ColumnCsvOptions,
+    ColumnKind,
+    Connection,
+    CsvOptions,
+    DeclaredColumn,
+    FileType,
+    Job,
+    JobType,
+    Pool,
+    PushSpec,
+    Table,
+    TableRef,
+    UpsertStrategy,
+    fold,
+)
+
+E = TypeVar("E", bound=StrEnum)
+
+LONGEST_STRING = 65_000
+"""What the vendor's store can hold; told for strings without a declared length."""
+
+BYTES_PER_CHARACTER = 4
+
+_TYPE_ALIASES = {"UPSERT": "DELTA"}
+_SCHEMA_TYPES = ("INTEGER", "DATE", "TIME", "DATETIME", "FLOAT", "BOOLEAN", "STRING")
+
+
+class Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+
+class ColumnTransport(Lenient):
+    columnName: str | None = None
+    columnType: str | None = Field(None, description=" | ".join(_SCHEMA_TYPES))
+    fieldLength: int | None = Field(None, description="characters of a STRING; 0 or null: not set")
+    decimals: int | None = Field(None, description="digits after the point of a FLOAT; 0 or null: not set")
+    pkField: bool | None = None
+
+
+class TableTransport(Lenient):
+    tableName: str | None = None
+    columns: list[ColumnTransport] | None = None
+
+
+class AdditionalColumnOptions(Lenient):
+    columnName: str | None = None
+    dateFormat: str | None = None
+    thousandsSeparator: str | None = None
+    decimalSeparator: str | None = None
+
+
+class CSVParsingOptions(Lenient):
+    escapeSequence: str | None = None
+    quoteSequence: str | None = None
+    separatorSequence: str | None = None
+    lineEnding: str | None = None
+    charSet: str | None = None
+    decimalSeparator: str | None = None
+    thousandSeparator: str | None = None
+    dateFormat: str | None = Field(None, description="Java pattern, e.g. yyyy-MM-dd'T'HH:mm:ss.SSSXXX")
+    additionalColumnOptions: list[AdditionalColumnOptions] | None = None
+
+
+class DataPushJob(Lenient):
+    """What clients send to create a job; what only the server sets is ignored."""
+
+    targetName: str | None = None
+    type: str | None = Field(None, description="REPLACE (default) | DELTA")
+    fileType: str | None = Field(None, description="PARQUET (default) | CSV")
+    keys: list[str] | None = None
+    tableSchema: TableTransport | None = None
+    csvParsingOptions: CSVParsingOptions | None = None
+    connectionId: str | None = None
+    dataPoolId: str | None = None
+    upsertStrategy: str | None = None
+    fallbackVarcharLength: int | None = None
+    allowDuplicate: bool | None = None
+    mirrorTargetNames: list[str] | None = None
+    postExecutionQuery: str | None = None
+    foreignKeys: str | None = None
+    maxRejectedRows: int | None = Field(
+        None, ge=0, description="ours: so many bad rows are left out (default 0)"
+    )
+    maxRejectedShare: float | None = Field(None, ge=0, le=1, description="ours: so large a share may be bad")
+
+    @field_validator("foreignKeys", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, list | dict) else value
+
+
+def to_spec(sent: DataPushJob) -> PushSpec:
+    """What the client asks for. Raises InvalidRequest, naming the field."""
+    columns = sent.tableSchema.columns if sent.tableSchema else None
+    return PushSpec(
+        target_name=sent.targetName or "",
+        type=_one_of(JobType, "type", _TYPE_ALIASES.get(_upper(sent.type), _upper(sent.type)))
+        or JobType.REPLACE,
+        file_type=_one_of(FileType, "fileType", _upper(sent.fileType)),
+        keys=tuple(sent.keys or ()),
+        columns=tuple(_declared(c) for c in columns or () if c.columnName),
+        schema_table_name=sent.tableSchema.tableName if sent.tableSchema else None,
+        csv=_csv(sent.csvParsingOptions) if sent.csvParsingOptions else None,
+        connection_id=sent.connectionId or None,
+        upsert_strategy=_one_of(UpsertStrategy, "upsertStrategy", _upper(sent.upsertStrategy)),
+        fallback_length=_length("fallbackVarcharLength", sent.fallbackVarcharLength),
+        allow_duplicate=bool(sent.allowDuplicate),
+        mirror_names=tuple(sent.mirrorTargetNames or ()),
+        post_execution_query=sent.postExecutionQuery or None,
+        foreign_keys=sent.foreignKeys or None,
+        max_rejected_rows=sent.maxRejectedRows,
+        max_rejected_share=sent.maxRejectedShare,
+    )
+
+
+def _upper(value: str | None) -> str:
+    return (value or "").strip().upper()
+
+
+def _one_of(words: type[E], attribute: str, value: str) -> E | None:
+    if not value:
+        return None
+    try:
+        return words(value)
+    except ValueError as error:
+        known = ", ".join(words)
+        raise InvalidRequest(f"{attribute} is one of {known}, not '{value}'.", attribute=attribute) from error
+
+
+def _length(attribute: str, value: int | None) -> int | None:
+    if value is not None and value < 0:
+        raise InvalidRequest(f"{attribute} cannot be negative.", attribute=attribute)
+    return value or None
+
+
+def _declared(sent: ColumnTransport) -> DeclaredColumn:
+    kind = _upper(sent.columnType)
+    if kind and kind not in _SCHEMA_TYPES:
+        raise InvalidRequest(
+            f"columnType of {sent.columnName} is one of {', '.join(_SCHEMA_TYPES)}, not '{sent.columnType}'.",
+            attribute="tableSchema",
+        )
+    return DeclaredColumn(
+        sent.columnName or "",
+        ColumnKind(kind) if kind else None,
+        _length("fieldLength", sent.fieldLength),
+        _length("decimals", sent.decimals),
+        bool(sent.pkField),
+    )
+
+
+def _csv(sent: CSVParsingOptions) -> CsvOptions:
+    return CsvOptions(
+        separator=sent.separatorSequence or None,
+        quote=sent.quoteSequence,
+        escape=sent.escapeSequence or None,
+        line_ending=sent.lineEnding or None,
+        charset=sent.charSet or None,
+        decimal_separator=sent.decimalSeparator or None,
+        thousands_separator=sent.thousandSeparator or None,
+        date_format=sent.dateFormat or None,
+        columns={
+            fold(c.columnName): ColumnCsvOptions(
+                c.dateFormat or None, c.decimalSeparator or None, c.thousandsSeparator or None
+            )
+            for c in sent.additionalColumnOptions or ()
+            if c.columnName
+        },
+    )
+
+
+# -- what clients read ---------------------------------------------------------------------------------
+
+
+def millis(at: datetime | None) -> int | None:
+    return int(at.timestamp() * 1000) if at else None
+
+
+def job(job: Job) -> dict[str, Any]:
+    spec = job.spec
+    return {
+        "id": job.id,
+        "dataPoolId": job.pool_id,
+        "targetName": spec.target_name,
+        "type": spec.type,
+        "fileType": spec.file_type or FileType.PARQUET,
+        "status": job.status,
+        "logs": list(job.logs),
+        "keys": list(spec.keys) or None,
+        "tableSchema": _schema(spec),
+        "csvParsingOptions": _csv_options(spec.csv),
+        "connectionId": spec.connection_id,
+        "upsertStrategy": spec.upsert_strategy,
+        "fallbackVarcharLength": spec.fallback_length,
+        "allowDuplicate": spec.allow_duplicate,
+        "mirrorTargetNames": list(spec.mirror_names) or None,
+        "postExecutionQuery": spec.post_execution_query,
+        "foreignKeys": spec.foreign_keys,
+        "targetSchema": schema_name(job.pool_id, spec.connection_id),
+        "lastModified": millis(job.modified_at),
+        "lastPing": millis(job.last_ping),
+        "changeDate": millis(job.change_date),
+    }
+
+
+def _schema(spec: PushSpec) -> dict[str, Any] | None:
+    if not spec.columns:
+        return None
+    return {
+        "tableName": spec.schema_table_name or spec.target_name,
+        "columns": [
+            {
+                "columnName": c.name,
+                "columnType": c.kind,
+                "fieldLength": c.length,
+                "decimals": c.decimals,
+                "pkField": c.primary_key,
+            }
+            for c in spec.columns
+        ],
+    }
+
+
+def _csv_options(csv: CsvOptions | None) -> dict[str, Any] | None:
+    if csv is None:
+        return None
+    return {
+        "escapeSequence": csv.escape,
+        "quoteSequence": csv.quote,
+        "separatorSequence": csv.separator,
+        "lineEnding": csv.line_ending,
+        "charSet": csv.charset,
+        "decimalSeparator": csv.decimal_separator,
+        "thousandSeparator": csv.thousands_separator,
+        "dateFormat": csv.date_format,
+        "additionalColumnOptions": [
+            {
+                "columnName": name,
+                "dateFormat": options.date_format,
+                "decimalSeparator": options.decimal_separator,
+                "thousandsSeparator": options.thousands_separator,
+            }
+            for name, options in csv.columns.items()
+        ]
+        or None,
+    }
+
+
+def chunk(chunk: Chunk) -> dict[str, Any]:
+    return {
+        "id": chunk.id,
+        "pushJobId": chunk.job_id,
+        "type": chunk.type,
+        "creationDate": millis(chunk.received_at),
+        "checksum": chunk.sha256,
+    }
+
+
+def schema_name(pool_id: str, connection_id: str | None) -> str:
+    return f"{pool_id}_{connection_id}" if connection_id else pool_id
+
+
+def pool(pool: Pool) -> dict[str, Any]:
+    defaults: dict[str, Any] = {
+        "permissions": [],
+        "description": None,
+        "configurationStatus": "CONFIGURED",
+        "locked": False,
+    }
+    return {
+        **defaults,
+        **pool.attributes,
+        "id": pool.id,
+        "name": pool.name,
+        "timeStamp": millis(pool.created_at),
+    }
+
+
+def connection(connection: Connection) -> dict[str, Any]:
+    return {
+        "type": "PUSH",
+        "connected": True,
+        "locked": False,
+        "configured": True,
+        **connection.attributes,
+        "id": connection.id,
+        "name": connection.name,
+        "poolId": connection.pool_id,
+        "targetSchemaName": schema_name(connection.pool_id, connection.id),
+    }
+
+
+def table(pool_id: str, ref: TableRef, connection_name: str | None) -> dict[str, Any]:
+    return {
+        "name": ref.name,
+        "loaderSource": None,
+        "available": True,
+        "dataSourceId": ref.connection_id,
+        "dataSourceName": connection_name,
+        "columns": [],
+        "type": "TABLE",
+        "schemaName": schema_name(pool_id, ref.connection_id),
+    }
+
+
+def columns(table: Table, change_date: str) -> list[dict[str, Any]]:
+    told = [{"name": c.name, "length": _told_length(c), "type": _told_type(c)} for c in table.columns]
+    return [*told, {"name": change_date, "length": None, "type": "DATE"}]
+
+
+def _told_length(column: Column) -> int | None:
+    if column.type.kind is not ColumnKind.STRING:
+        return None
+    return column.length * BYTES_PER_CHARACTER if column.length else LONGEST_STRING
+
+
+def _told_type(column: Column) -> str:
+    """The reply knows four words only."""
+    return {
+        ColumnKind.INTEGER: "INTEGER",
+        ColumnKind.FLOAT: "FLOAT",
+        ColumnKind.DECIMAL: "FLOAT",
+        ColumnKind.DATE: "DATE",
+        ColumnKind.DATETIME: "DATE",
+    }.get(column.type.kind, "STRING")
+
+
+def attributes(sent: dict[str, Any], *own: str) -> dict[str, object]:
+    """The fields of a transport that we only keep and give back."""
+    return {name: value for name, value in sent.items() if value is not None and name not in own}

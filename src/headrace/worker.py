@@ -1,0 +1,268 @@
+"""The second entrance: what happens without a request. Chunks are staged, jobs are loaded, crashes mended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import structlog
+from pebble import ProcessExpired
+
+from headrace.chunks import ChunkStore
+from headrace.crashpoints import crash_point
+from headrace.errors import ChunkFailed, HeadraceError, Internal
+from headrace.loading import Loader, StagingFolder, TakenOver
+from headrace.metadata import Metadata
+from headrace.model import (
+    STRING,
+    Chunk,
+    Column,
+    ColumnKind,
+    ColumnType,
+    Counts,
+    CsvOptions,
+    DeclaredColumn,
+    Job,
+    JobStatus,
+    JobType,
+    StageReport,
+    Table,
+    decimal,
+    fold,
+    now,
+)
+from headrace.staging import Stager, StageTask, file_kind
+from headrace.tables import TableEngine
+
+log = structlog.get_logger()
+
+_IDLE_SECONDS = 1.0
+"""A worker that missed a wake-up looks again after so long."""
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How one chunk becomes a staged file, and where it is told."""
+
+    metadata: Metadata
+    chunks: ChunkStore
+    tables: TableEngine
+    stager: Stager
+    folder: StagingFolder
+    string_length: int | None
+
+    def stage(self, chunk: Chunk) -> None:
+        """Stage a received chunk and record the result. A chunk whose job is gone is left alone."""
+        job = self.metadata.jobs.get(chunk.pool_id, chunk.job_id)
+        if job is None or not self.metadata.jobs.unfinished([job.id]):
+            return
+        start = time.monotonic()
+        try:
+            report = self._run(job, chunk, self._wanted(job))
+        except HeadraceError as error:
+            self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))
+            return
+        crash_point("staged")
+        self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
+        crash_point("stage-recorded")
+
+    def again(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> StageReport:
+        """Stage a chunk once more, in the columns that its job agreed on. Raises ChunkFailed."""
+        start = time.monotonic()
+        wanted = {fold(c.name): c for c in columns}
+        report = self._run(job, chunk, wanted)
+        self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
+        return report
+
+    def _run(self, job: Job, chunk: Chunk, wanted: dict[str, Column]) -> StageReport:
+        source = self.chunks.path(job.id, chunk.id)
+        try:
+            task = StageTask(
+                source=source,
+                target=self.folder.path(job.pool_id, job.id, chunk.id),
+                rejects=self.chunks.rejects(job.id, chunk.id),
+                file_type=file_kind(source, job.spec.file_type, job.spec.csv),
+                csv=job.spec.csv or CsvOptions(),
+                wanted=wanted,
+                string_length=job.spec.fallback_length or self.string_length,
+            )
+            return self.stager.stage(task).result()
+        except ProcessExpired as error:
+            raise ChunkFailed(
+                f"The process that read it ended with exit code {error.exitcode}: the file is damaged, or "
+                "needs more memory than staging_memory_mb."
+            ) from error
+        except TimeoutError as error:
+            raise ChunkFailed("Reading it took longer than staging_seconds.") from error
+        except (OSError, MemoryError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ChunkFailed(f"It could not be staged: {reason}") from error
+
+    def _wanted(self, job: Job) -> dict[str, Column]:
+        tables = self.tables.tables(job.pool_id) if job.spec.type is JobType.DELTA else ()
+        target = job.spec.targets[0].folded
+        return wanted_columns(job.spec.columns, next((t for t in tables if t.ref.folded == target), None))
+
+
+def wanted_columns(declared: Sequence[DeclaredColumn], table: Table | None) -> dict[str, Column]:
+    """What is known of columns before a chunk is read: the table's own come before the client's schema."""
+    wanted = {
+        fold(c.name): Column(c.name, declared_type(c), c.length) for c in declared if c.kind or c.length
+    }
+    for column in table.columns if table else ():
+        length = wanted[fold(column.name)].length if fold(column.name) in wanted else None
+        wanted[fold(column.name)] = Column(column.name, column.type, length)
+    return wanted
+
+
+def declared_type(column: DeclaredColumn) -> ColumnType:
+    """FLOAT with decimals is money: exact."""
+    if column.kind is ColumnKind.FLOAT and column.decimals:
+        return decimal(18 if column.decimals <= 6 else 38, min(column.decimals, 37))
+    return ColumnType(column.kind) if column.kind else STRING
+
+
+def _ms_since(start: float) -> int:
+    return round((time.monotonic() - start) * 1000)
+
+
+class Worker:
+    """Threads that stage and load. Plain and few: the work itself is done in children and by the engine."""
+
+    def __init__(
+        self,
+        loader: Loader,
+        staging: Staging,
+        *,
+        stagers: int,
+        loaders: int,
+        lease_seconds: int,
+    ) -> None:
+        self._metadata = loader.metadata
+        self._loader = loader
+        self._staging = staging
+        self._lease = timedelta(seconds=lease_seconds)
+        self._name = str(uuid4())
+        self._stagers = ThreadPoolExecutor(stagers, "stage")
+        self._threads = [threading.Thread(target=self._load_loop, name=f"load-{n}") for n in range(loaders)]
+        self._threads.append(threading.Thread(target=self._heartbeat_loop, name="heartbeat"))
+        self._wake = threading.Condition()
+        self._stopping = threading.Event()
+        self._running: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Mend what a crash left, then begin."""
+        self._recover()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float) -> bool:
+        """Finish what is being loaded and begin nothing new; False if that took longer than ``seconds``."""
+        self._stopping.set()
+        self.wake()
+        self._stagers.shutdown(wait=False, cancel_futures=True)
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def stage(self, chunk: Chunk) -> None:
+        """Stage a chunk soon."""
+        if not self._stopping.is_set():
+            self._stagers.submit(self._stage, chunk)
+
+    def wake(self) -> None:
+        """There may be something to load."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def forget(self, job: Job) -> None:
+        """A client deleted the job before it ran."""
+        self._loader.chunks.forget(job.id)
+        self._loader.staging_folder.drop(job.pool_id, job.id)
+
+    # -- recovery --------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        requeued = self._metadata.jobs.requeue_all()
+        self._sweep()
+        unstaged = self._metadata.chunks.unstaged()
+        for chunk in unstaged:
+            self.stage(chunk)
+        if requeued or unstaged:
+            log.info("recovered", jobs_loaded_again=requeued, chunks_staged_again=len(unstaged))
+
+    def _sweep(self) -> None:
+        """Drop what no job needs: parts that were never finished, files without a row, ended jobs' chunks."""
+        chunks, folder = self._loader.chunks, self._loader.staging_folder
+        present = list(chunks.jobs())
+        alive = self._metadata.jobs.unfinished(present)
+        for job_id in present:
+            known = [c.id for c in self._metadata.chunks.list(job_id)] if job_id in alive else []
+            chunks.sweep(job_id, known)
+        staged = list(folder.jobs())
+        alive = self._metadata.jobs.unfinished([job_id for _, job_id in staged])
+        for pool_id, job_id in staged:
+            if job_id not in alive:
+                folder.drop(pool_id, job_id)
+
+    # -- loops -----------------------------------------------------------------------------------------
+
+    def _stage(self, chunk: Chunk) -> None:
+        try:
+            self._staging.stage(chunk)
+        except Exception:
+            # the row still says received: the next start stages it again, and its job waits until then
+            log.exception("staging failed", chunk=chunk.id, job=chunk.job_id)
+            self._metadata.chunks.failed(chunk.id, "An error of the server; its log has the details.", 0)
+        self.wake()
+
+    def _load_loop(self) -> None:
+        while not self._stopping.is_set():
+            if not self._load_next():
+                with self._wake:
+                    self._wake.wait(_IDLE_SECONDS)
+
+    def _load_next(self) -> bool:
+        """Load the next free job; False if there is none."""
+        job = self._metadata.jobs.claim(self._name, now(), self._lease)
+        if job is None:
+            return False
+        crash_point("claimed")
+        self._running[job.id] = job.fence
+        try:
+            self._load(job)
+        finally:
+            del self._running[job.id]
+            self.wake()  # another job may wait for this one's table
+        return True
+
+    def _load(self, job: Job) -> None:
+        try:
+            self._loader.load(job)
+            self._loader.maintain(job)
+        except TakenOver:
+            log.warning("another worker has taken the job over", job=job.id)
+        except Exception:
+            reference = str(uuid4())
+            log.exception("load failed", job=job.id, reference=reference)
+            self._metadata.jobs.finish(
+                job,
+                JobStatus.ERROR,
+                at=now(),
+                counts=Counts(),
+                logs=[f"An error of the server; its log has the details under the reference {reference}."],
+                phases_ms={},
+                error_code=Internal.code,
+            )
+
+    def _heartbeat_loop(self) -> None:
+        while not self._stopping.wait(self._lease.total_seconds() / 4) or self._running:
+            running = list(self._running.items())
+            if running:
+                self._metadata.jobs.heartbeat(running, now(), self._lease)

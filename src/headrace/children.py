@@ -2,8 +2,7 @@
 
 Children are spawned, not forked (the server has threads), stay warm between tasks, and never outlive the
 server, however it ends. Each has a pipe of its own and shares no lock with another, so that one that is
-killed in the middle of anything takes nothing else with it. (pebble's pool shares them: there the death of
-a child that waits for work ends the whole pool.)
+killed in the middle of anything takes nothing else with it.
 """
 
 from __future__ import annotations
@@ -22,40 +21,55 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
-from pebble import ProcessExpired
+from headrace.errors import HeadraceError
 
 T = TypeVar("T")
 
 ENGINE_MB = 2048
 """Address space that the engine needs beside its memory: with less even starting a thread fails."""
 
+START_SECONDS = 60
+"""A child that is not ready by then never will be."""
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-class ChildDied(ProcessExpired):
-    """The child ended in the middle of its task."""
+class ChildDied(Exception):
+    """The child ended in the middle of its task, by itself or by the system; ``code`` as of ``waitpid``."""
 
     def __init__(self, message: str, *, code: int = 0, pid: int = 0) -> None:
-        super().__init__(message, code, pid)  # type: ignore[no-untyped-call]
+        super().__init__(message)
+        self.code = code
+        self.pid = pid
 
 
 # -- in the server -------------------------------------------------------------------------------------
 
 
 def process_pool(
-    processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...] = ()
+    processes: int,
+    initializer: Callable[..., object],
+    initargs: tuple[Any, ...] = (),
+    *,
+    at_once: bool = False,
 ) -> ProcessPool:
-    """A pool of warm children; ``initializer`` runs first in each of them and should limit it."""
-    return ProcessPool(processes, initializer, initargs)
+    """A pool of warm children; ``initializer`` runs first in each of them and should limit it.
+
+    ``at_once``: they start now, not with their first task.
+    """
+    return ProcessPool(processes, initializer, initargs, at_once)
 
 
 class ProcessPool:
-    """Runs tasks in children, first come, first served. A child starts with its first task."""
+    """Runs tasks in children, first come, first served."""
 
-    def __init__(self, processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+    def __init__(
+        self, processes: int, initializer: Callable[..., object], initargs: tuple[Any, ...], at_once: bool
+    ) -> None:
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
-        self._slots = [_Slot(self._tasks, initializer, initargs) for _ in range(processes)]
+        self._slots = [_Slot(self._tasks, initializer, initargs, at_once) for _ in range(processes)]
         self._stopped = False
+        self._lock = Lock()  # no task may come after stop() has looked for them
 
     def schedule(
         self, function: Callable[..., T], args: Iterable[Any] = (), *, timeout: float | None = None
@@ -66,10 +80,11 @@ class ProcessPool:
         raises what the function raised; TimeoutError when the child was killed for its time; ChildDied when
         it died of something else. Cancelling it works as long as the task waits.
         """
-        if self._stopped:
-            raise RuntimeError("The pool of children is closed.")
         task = _Task(function, tuple(args), timeout)
-        self._tasks.put(task)
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("The pool of children is closed.")
+            self._tasks.put(task)
         return task.future
 
     def pids(self) -> list[int]:
@@ -78,7 +93,8 @@ class ProcessPool:
 
     def stop(self) -> None:
         """Kill all children; their tasks fail with ChildDied, those that wait are cancelled."""
-        self._stopped = True
+        with self._lock:
+            self._stopped = True
         for task in _drained(self._tasks):
             task.future.cancel()
         for slot in self._slots:
@@ -123,9 +139,11 @@ class _Slot:
         tasks: SimpleQueue[_Task | None],
         initializer: Callable[..., object],
         initargs: tuple[Any, ...],
+        at_once: bool,
     ) -> None:
         self._tasks = tasks
         self._start = initializer, initargs
+        self._at_once = at_once
         self._stopped = False
         self._lock = Lock()  # no child may start after stop() has looked for one
         self.child: _Child | None = None
@@ -139,6 +157,8 @@ class _Slot:
                 self.child.kill()
 
     def _work(self) -> None:
+        if self._at_once:
+            self._living_child()
         while (task := self._tasks.get()) is not None:
             if not task.future.set_running_or_notify_cancel():
                 continue
@@ -164,6 +184,7 @@ class _Slot:
 
 class _Child:
     def __init__(self, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+        self._ready = False
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(theirs, initializer, initargs), daemon=True)
         try:
@@ -181,6 +202,7 @@ class _Child:
 
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
         try:
+            self._await_ready()
             self._pipe.send((function, args))
             in_time = self._pipe.poll(timeout)
             good, result = self._pipe.recv() if in_time else (False, TimeoutError("Task timeout", timeout))
@@ -193,6 +215,13 @@ class _Child:
         if good:
             return result
         raise result
+
+    def _await_ready(self) -> None:
+        """The start of a child takes no time from its first task."""
+        if not self._ready:
+            if not self._pipe.poll(START_SECONDS):
+                raise EOFError("The child does not start.")
+            self._ready = self._pipe.recv()
 
     def kill(self) -> None:
         """Returns when it is dead; whoever waits for its answer hears so."""
@@ -234,6 +263,7 @@ def _kill_self_after(parent_end: int) -> None:
 
 def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
     initializer(*initargs)
+    pipe.send(True)
     while True:
         try:
             function, args = pipe.recv()
@@ -245,6 +275,8 @@ def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
     try:
         return True, function(*args)
+    except HeadraceError as error:
+        return False, error
     except Exception as error:
         error.add_note(traceback.format_exc())  # the only part of a traceback that a pipe carries
         return False, error

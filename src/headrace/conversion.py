@@ -219,10 +219,15 @@ def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
 
 
 def _boolean_cases(text: str) -> list[tuple[str, str]]:
-    word = f"lower(trim({text}))"
+    def one_of(words: tuple[str, ...]) -> str:
+        # not IN: the engine makes a join of a long list, and runs it for every row
+        return f"regexp_full_match({text}, '\\s*(?i:{'|'.join(words)})\\s*')"
+
     return [
-        (f"{word} IN ({', '.join(map(literal, TRUE_WORDS))})", "true"),
-        (f"{word} IN ({', '.join(map(literal, FALSE_WORDS))})", "false"),
+        (f"{text} = 'true'", "true"),
+        (f"{text} = 'false'", "false"),
+        (one_of(TRUE_WORDS), "true"),
+        (one_of(FALSE_WORDS), "false"),
     ]
 
 
@@ -237,9 +242,21 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType) -> list[tupl
     zoned = f"make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))"
     return [
         *cases,
+        (_usual_spelling(text, target), f"TRY_CAST({text} AS {sql_type(target)})"),
         (f"regexp_full_match({text}, '{_ISO_STAMP}') AND {_fits(stamp, target)}", _narrowed(stamp, target)),
         (f"strlen({text}) > 10 AND {_fits(zoned, target)}", _narrowed(zoned, target)),
     ]
+
+
+def _usual_spelling(text: str, target: ColumnType) -> str:
+    """Nearly every value, told without a pattern's cost: no zone has room in these lengths."""
+    if target.kind is ColumnKind.DATE:
+        return f"{text} LIKE '____-__-__'"
+    return (
+        f"{text} LIKE '____-__-_____:__:__.%' AND strlen({text}) <= 23 "
+        f"AND NOT contains({text}, '.-') AND NOT contains({text}, '.+') "
+        f"OR strlen({text}) = 19 AND {text} LIKE '____-__-_____:__:__'"
+    )
 
 
 def _fits(stamp: str, target: ColumnType) -> str:

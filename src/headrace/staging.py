@@ -22,10 +22,9 @@ from typing import Any
 from uuid import uuid4
 
 import duckdb
-from pebble import ProcessExpired
 
 from headrace import csvrecords
-from headrace.children import limit_this_process, process_pool
+from headrace.children import ChildDied, limit_this_process, process_pool
 from headrace.conversion import (
     Source,
     expectation,
@@ -61,6 +60,7 @@ HEAD_BYTES = 1 << 20
 """A header must end within so much of a file."""
 
 FIRST_REJECTS = 10
+_USUAL_HEADER = 16 << 10
 _LONGEST_LINE = 64 << 20
 _LONGEST_VALUE = 200
 _PARQUET_MAGIC = b"PAR1"
@@ -99,8 +99,8 @@ class Stager:
 
     def __init__(self, *, processes: int, memory_mb: int, seconds: int) -> None:
         self._seconds = seconds
-        self._stagers = process_pool(processes, _start_child, (memory_mb,))
-        self._looker = process_pool(1, _start_child, (memory_mb,))
+        self._stagers = process_pool(processes, _start_child, (memory_mb,), at_once=True)
+        self._looker = process_pool(1, _start_child, (memory_mb,), at_once=True)
 
     def look(self, path: Path, file_type: FileType | None, csv: CsvOptions | None) -> list[str]:
         """The column names of a chunk. Raises ChunkUnreadable."""
@@ -110,7 +110,7 @@ class Stager:
             return header(head, complete=len(head) < HEAD_BYTES, csv=csv or CsvOptions())
         try:
             return self._looker.schedule(_parquet_columns, args=(path,), timeout=60).result()
-        except (ProcessExpired, TimeoutError) as error:
+        except (ChildDied, TimeoutError) as error:
             raise ChunkUnreadable("The Parquet file cannot be read: its footer is damaged.") from error
 
     def stage(self, task: StageTask) -> Future[StageReport]:
@@ -150,7 +150,9 @@ def _looks_like_text(head: bytes) -> bool:
 def header(head: bytes, *, complete: bool, csv: CsvOptions) -> list[str]:
     """The column names of a CSV; nameless columns get one from their position."""
     try:
-        record = csvrecords.first_record(head, dialect_of(csv), complete=complete)
+        dialect = dialect_of(csv)
+        record = csvrecords.first_record(head[:_USUAL_HEADER], dialect, complete=False)
+        record = record or csvrecords.first_record(head, dialect, complete=complete)
     except (ValueError, LookupError) as error:
         raise ChunkUnreadable(f"The CSV cannot be read: {error}.") from error
     if record is None:
@@ -327,12 +329,14 @@ def _read_csv(
 ) -> str:
     types = {**({"_line": "BIGINT"} if numbered else {}), **dict.fromkeys(columns, "VARCHAR")}
     listed = ", ".join(f"{literal(name)}: {literal(type)}" for name, type in types.items())
+    ending = "new_line='\\n', " if numbered else ""  # else a quoted \\r could be taken for it
     longest = _LONGEST_LINE if path.stat().st_size > _LONGEST_LINE // 32 else 2 << 20
     return (
         f"read_csv({literal(str(path))}, auto_detect=false, header={header}, columns={{{listed}}}, "
         f"delim={literal(dialect.separator)}, quote={literal(dialect.quote or '')}, "
         f"escape={literal(dialect.escape or '')}, nullstr='', allow_quoted_nulls=false, strict_mode=true, "
-        f"max_line_size={longest if numbered else 2 << 20}, compression='none', hive_partitioning=false)"
+        f"max_line_size={longest if numbered else 2 << 20}, {ending}compression='none', "
+        "hive_partitioning=false)"
     )
 
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import structlog
-from pebble import ProcessExpired
 
+from headrace.children import ChildDied
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
 from headrace.errors import ChunkFailed, HeadraceError, Internal
@@ -92,9 +92,9 @@ class Staging:
                 string_length=job.spec.fallback_length or self.string_length,
             )
             return self.stager.stage(task).result()
-        except ProcessExpired as error:
+        except ChildDied as error:
             raise ChunkFailed(
-                f"The process that read it ended with exit code {error.exitcode}: the file is damaged, or "
+                f"The process that read it ended with exit code {error.code}: the file is damaged, or "
                 "needs more memory than staging_memory_mb."
             ) from error
         except TimeoutError as error:

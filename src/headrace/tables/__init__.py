@@ -18,9 +18,9 @@ from headrace.model import Column, JobType, Receipt, Table, TableRef, UpsertStra
 
 
 class ExportFormat(StrEnum):
-    CSV = "csv"
+    CSV = "csv"  # with a header; NULL is empty, the empty string is ""
     PARQUET = "parquet"
-    NDJSON = "ndjson"
+    NDJSON = "ndjson"  # one object a line; infinite floats and NaN are strings
     ARROW = "arrow"  # the IPC stream
 
 
@@ -52,7 +52,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Answer:
-    """Rows of a query, JSON-ready; ``truncated`` when there were more than asked for."""
+    """Rows of a query, fit for JSON; ``truncated`` when there were more than asked for.
+
+    ``columns`` are pairs of name and engine type; a name may occur twice.
+    """
 
     columns: tuple[tuple[str, str], ...]
     rows: list[list[object]]

@@ -576,8 +576,8 @@ def _versions(cursor: duckdb.DuckDBPyConnection, lake: _Lake, ref: TableRef) -> 
     ).fetchall()
     wanted = {str(row[0]) for row in ids}
     rows = cursor.execute(
-        "SELECT s.snapshot_id, s.snapshot_time::VARCHAR, c.changes_made, c.commit_message, c.commit_extra_info "
-        f"FROM {books}.ducklake_snapshot s JOIN {books}.ducklake_snapshot_changes c USING (snapshot_id) "
+        "SELECT s.snapshot_id, s.snapshot_time::VARCHAR, c.changes_made, c.commit_message, "
+        f"c.commit_extra_info FROM {books}.ducklake_snapshot s JOIN {books}.ducklake_snapshot_changes c USING (snapshot_id) "
         "ORDER BY 1 DESC"
     ).fetchall()
     return [

@@ -27,6 +27,7 @@ Names = frozenset[tuple[str, str]]
 _FIRST_WORD = re.compile(
     r"(?:[\s(]|--[^\n]*\n|/\*.*?\*/)*(?:select|with|from|values|table)\b", re.IGNORECASE | re.DOTALL
 )
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can bring one; the engine takes only UTF-8
 _CTE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYSTEM_PREFIXES = ("duckdb_", "ducklake", "pg_", "sqlite_", "pragma_", "information_schema", "__")
 _SYSTEM_SCHEMAS = frozenset(
@@ -76,6 +77,8 @@ def check(sql: str, tables: Collection[TableRef]) -> None:
     """Let one SELECT over these tables pass. Raises QueryRefused for everything else."""
     if len(sql.encode(errors="replace")) > MAX_SQL_BYTES:
         raise QueryRefused(f"The SQL is longer than {MAX_SQL_BYTES} bytes.")
+    if not sql.isascii() and _LONE_SURROGATE.search(sql):
+        raise QueryRefused("The SQL is not valid Unicode.")
     if not _FIRST_WORD.match(sql):
         raise QueryRefused  # other statements may touch files as soon as they are parsed
     known = _names(tables)
@@ -144,7 +147,7 @@ def functions() -> frozenset[str]:
         )
         .fetchall()
     )
-    built_in = {name for (name,) in rows if not name.startswith(_DENIED_PREFIXES)}
+    built_in = {name.lower() for (name,) in rows if not name.startswith(_DENIED_PREFIXES)}
     return frozenset(built_in - _DENIED | _SYNTAX_FUNCTIONS)
 
 
@@ -215,8 +218,7 @@ def _check_table(node: dict[str, Any], scope: Names) -> None:
 
 
 def _check_function(name: str, allowed: Collection[str]) -> None:
-    # case counts for some names in the engine's list (formatReadableSize)
-    if name not in allowed and name.lower() not in allowed:
+    if name.lower() not in allowed:
         raise QueryRefused(f"The function {name}() is not allowed here.")
 
 

@@ -185,6 +185,7 @@ class _Slot:
 class _Child:
     def __init__(self, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
         self._ready = False
+        self._task = 0
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(theirs, initializer, initargs), daemon=True)
         try:
@@ -203,9 +204,10 @@ class _Child:
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
         try:
             self._await_ready()
-            self._pipe.send((function, args))
+            self._task += 1
+            self._pipe.send((self._task, function, args))
             in_time = self._pipe.poll(timeout)
-            good, result = self._pipe.recv() if in_time else (False, TimeoutError("Task timeout", timeout))
+            good, result = self._answer() if in_time else (False, TimeoutError("Task timeout", timeout))
         except (EOFError, ConnectionError) as error:
             self._bury()
             code = self._process.exitcode or 0
@@ -215,6 +217,13 @@ class _Child:
         if good:
             return result
         raise result
+
+    def _answer(self) -> tuple[bool, Any]:
+        """What the child says of this task; an answer to another would be somebody else's data."""
+        task, good, result = self._pipe.recv()
+        if task != self._task:
+            raise EOFError("The child answers another task.")
+        return good, result
 
     def _await_ready(self) -> None:
         """The start of a child takes no time from its first task."""
@@ -266,10 +275,10 @@ def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple
     pipe.send(True)
     while True:
         try:
-            function, args = pipe.recv()
+            task, function, args = pipe.recv()
         except EOFError:
             return
-        pipe.send(_outcome(function, args))
+        pipe.send((task, *_outcome(function, args)))
 
 
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:

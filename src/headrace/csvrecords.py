@@ -10,8 +10,8 @@ The rules:
   If the escape is another character, escape + quote is a quote, escape + escape is the escape, and the
   escape before anything else is an ordinary character.
 * Spaces before the opening and after the closing quote are ignored. Between a closing and a new opening quote
-  they belong to the field: ``"x"  "y"`` is ``x  y``, as DuckDB reads it. Anything else after the closing quote
-  makes the record malformed; the record then ends with that physical line.
+  they belong to the field: ``"x"  "y"`` is ``x  y``, as DuckDB reads it. Anything else after the closing
+  quote makes the record malformed; the record then ends with that physical line.
 * A quote or an escape in an unquoted field is an ordinary character.
 * An empty unquoted field is None, ``""`` is the empty string.
 * A blank line is skipped, but is a record of one None where one column is expected. The first record is the

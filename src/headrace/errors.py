@@ -10,6 +10,7 @@ The tree::
     ├── Unauthorized              401  no key, or not one of ours
     ├── Forbidden                 403  a good key without this permission
     ├── NotFound                  404
+    ├── MethodNotAllowed          405
     ├── Conflict                  409  the thing exists or has moved on
     │   └── JobNotNew             409  execute of a job that is not NEW
     ├── TooLarge                  413
@@ -90,6 +91,13 @@ class NotFound(HeadraceError):
 
     code = "not-found"
     status = 404
+
+
+class MethodNotAllowed(HeadraceError):
+    """This resource does not know that method."""
+
+    code = "method-not-allowed"
+    status = 405
 
 
 class Conflict(HeadraceError):

@@ -416,5 +416,6 @@ def _summary(job: Job, counts: Counts) -> str:
         )
         if value
     ]
-    done = ", ".join(parts) or "nothing changed"
+    nothing = "the table is empty now" if job.spec.type is JobType.REPLACE else "nothing changed"
+    done = ", ".join(parts) or nothing
     return f"{job.spec.type} of {job.spec.target_name}: {counts.rows_in} rows in, {done}."

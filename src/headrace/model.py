@@ -154,10 +154,10 @@ class CsvOptions:
     thousands_separator: str | None = None
     date_format: str | None = None
     columns: dict[str, ColumnCsvOptions] = field(default_factory=dict)
-    """By folded column name."""
+    """By column name, as the client spells it."""
 
     def of_column(self, name: str) -> ColumnCsvOptions:
-        own = self.columns.get(fold(name), ColumnCsvOptions())
+        own = next((o for n, o in self.columns.items() if fold(n) == fold(name)), ColumnCsvOptions())
         return ColumnCsvOptions(
             own.date_format or self.date_format,
             own.decimal_separator or self.decimal_separator,
@@ -276,6 +276,7 @@ class Chunk:
     type: ChunkType
     bytes: int
     sha256: str
+    file_type: FileType
     received_at: datetime
     state: ChunkState = ChunkState.RECEIVED
     report: StageReport | None = None

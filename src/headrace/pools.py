@@ -45,7 +45,7 @@ class Pools:
 
     def delete(self, pool_id: str) -> None:
         """The pool and all of its tables. Raises Conflict while jobs of it wait or run."""
-        if not self.metadata.pools.delete(pool_id):
+        if not self.metadata.pools.delete(pool_id, now()):
             raise NotFound(f"There is no pool {pool_id}.")
         self.tables.drop_pool(pool_id)
 

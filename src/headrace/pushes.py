@@ -92,9 +92,9 @@ class Pushes:
 
     def ledger_entry(self, pool_id: str, job_id: str) -> Job:
         """The job, also when a client has deleted it."""
-        self._pool(pool_id)
         job = self.metadata.jobs.get(pool_id, job_id)
         if job is None:
+            self._pool(pool_id)
             raise NotFound(f"There is no job {job_id}.")
         return job
 
@@ -150,7 +150,7 @@ class Pushes:
         incoming = self.chunks.receive(job_id, chunk_id)
         return Arrival(chunk_id, job, type, incoming, self.max_chunk_bytes)
 
-    def add_chunk(self, arrival: Arrival) -> Chunk:
+    def add_chunk(self, arrival: Arrival, *, said_to_be_csv: bool = False) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
 
         Raises ChunkUnreadable, or JobLocked if the job was executed meanwhile; the chunk is then gone.
@@ -159,7 +159,8 @@ class Pushes:
         try:
             path = arrival.incoming.keep()
             crash_point("kept")
-            _refuse_without_keys(spec, self.stager.look(path, spec.file_type, spec.csv))
+            file_type, columns = self.stager.look(path, spec, said_to_be_csv=said_to_be_csv)
+            _refuse_without_keys(spec, file_type, columns)
             chunk = self.metadata.chunks.add(
                 Chunk(
                     arrival.chunk_id,
@@ -169,6 +170,7 @@ class Pushes:
                     arrival.type,
                     arrival.size,
                     arrival.hash.hexdigest(),
+                    file_type,
                     now(),
                 )
             )
@@ -186,6 +188,9 @@ class Pushes:
 
 _LONGEST_ENVELOPE = 64 << 10
 """Multipart boundaries and part headers count in Content-Length, not as the chunk."""
+
+
+_SHOWN = {FileType.PARQUET: "Parquet", FileType.CSV: "CSV"}
 
 
 def _too_large(limit: int) -> str:
@@ -252,12 +257,13 @@ def _refuse_delete(spec: PushSpec) -> None:
         raise InvalidRequest("A job needs keys to find the rows to delete.", attribute="keys")
 
 
-def _refuse_without_keys(spec: PushSpec, columns: Sequence[str]) -> None:
+def _refuse_without_keys(spec: PushSpec, file_type: FileType, columns: Sequence[str]) -> None:
     present = {fold(name) for name in columns}
     lacking = [key for key in spec.key_columns if fold(key) not in present]
     if lacking:
         raise ChunkUnreadable(
-            f"Internal error while validating the {spec.file_type or FileType.PARQUET} file: the key columns "
+            # the words that clients look for
+            f"Internal error while validating the {_SHOWN[file_type]}: the key columns "
             f"{', '.join(lacking)} are not among its columns {', '.join(columns)}.",
             attribute="keys",
         )

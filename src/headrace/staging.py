@@ -50,6 +50,7 @@ from headrace.model import (
     CsvOptions,
     Cut,
     FileType,
+    PushSpec,
     Reject,
     StageReport,
     decimal,
@@ -102,14 +103,15 @@ class Stager:
         self._stagers = process_pool(processes, _start_child, (memory_mb,), at_once=True)
         self._looker = process_pool(1, _start_child, (memory_mb,), at_once=True)
 
-    def look(self, path: Path, file_type: FileType | None, csv: CsvOptions | None) -> list[str]:
-        """The column names of a chunk. Raises ChunkUnreadable."""
+    def look(self, path: Path, spec: PushSpec, *, said_to_be_csv: bool = False) -> tuple[FileType, list[str]]:
+        """What a chunk is, and its column names. Raises ChunkUnreadable."""
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if kind_of(head, file_type, csv) is FileType.CSV:
-            return header(head, complete=len(head) < HEAD_BYTES, csv=csv or CsvOptions())
+        kind = kind_of(head, spec, said_to_be_csv=said_to_be_csv)
+        if kind is FileType.CSV:
+            return kind, header(head, complete=len(head) < HEAD_BYTES, csv=spec.csv or CsvOptions())
         try:
-            return self._looker.schedule(_parquet_columns, args=(path,), timeout=60).result()
+            return kind, self._looker.schedule(_parquet_columns, args=(path,), timeout=60).result()
         except (ChildDied, TimeoutError) as error:
             raise ChunkUnreadable("The Parquet file cannot be read: its footer is damaged.") from error
 
@@ -123,28 +125,21 @@ class Stager:
             pool.join()
 
 
-def kind_of(head: bytes, file_type: FileType | None, csv: CsvOptions | None) -> FileType:
-    """What the bytes are, whatever the job says. Raises ChunkUnreadable where that is beyond repair."""
+def kind_of(head: bytes, spec: PushSpec, *, said_to_be_csv: bool) -> FileType:
+    """What a chunk is: Parquet if its bytes say so, CSV only if the client does, in the job or with the chunk.
+
+    Text alone is no CSV: the error page of a proxy would become a table. Raises ChunkUnreadable.
+    """
     if not head:
         raise ChunkUnreadable("The chunk is empty: send a CSV with its header, or a Parquet file.")
     if head.startswith(_PARQUET_MAGIC):
         return FileType.PARQUET
-    if file_type is FileType.CSV or (file_type is None and _looks_like_text(head)) or csv is not None:
+    if spec.file_type is FileType.CSV or (spec.file_type is None and (spec.csv or said_to_be_csv)):
         return FileType.CSV
     raise ChunkUnreadable(
         "The chunk is not a Parquet file (it does not begin with PAR1). "
         'For CSV create the job with "fileType": "CSV".'
     )
-
-
-def file_kind(path: Path, file_type: FileType | None, csv: CsvOptions | None) -> FileType:
-    """``kind_of`` a chunk that was received."""
-    with path.open("rb") as file:
-        return kind_of(file.read(4096), file_type, csv)
-
-
-def _looks_like_text(head: bytes) -> bool:
-    return b"\0" not in head[:4096]
 
 
 def header(head: bytes, *, complete: bool, csv: CsvOptions) -> list[str]:
@@ -209,9 +204,7 @@ def _parquet_columns(path: Path) -> list[str]:
     try:
         return [row[0] for row in _described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")]
     except duckdb.Error as error:
-        raise ChunkUnreadable(
-            f"Internal error while validating the Parquet file: {_first_line(error)}"
-        ) from error
+        raise ChunkUnreadable(f"Internal error while validating the Parquet: {_first_line(error)}") from error
 
 
 def _described(relation: str) -> list[tuple[str, str]]:

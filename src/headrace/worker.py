@@ -36,7 +36,7 @@ from headrace.model import (
     fold,
     now,
 )
-from headrace.staging import Stager, StageTask, file_kind
+from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class Staging:
                 source=source,
                 target=self.folder.path(job.pool_id, job.id, chunk.id),
                 rejects=self.chunks.rejects(job.id, chunk.id),
-                file_type=file_kind(source, job.spec.file_type, job.spec.csv),
+                file_type=chunk.file_type,
                 csv=job.spec.csv or CsvOptions(),
                 wanted=wanted,
                 string_length=job.spec.fallback_length or self.string_length,

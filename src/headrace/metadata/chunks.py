@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Row, func, insert, select, update
 from headrace.errors import JobLocked
 from headrace.metadata.codec import dump_report, read_report
 from headrace.metadata.schema import chunks, jobs, may_still_run
-from headrace.model import Chunk, ChunkState, ChunkType, JobStatus, StageReport
+from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, StageReport
 
 
 class Chunks:
@@ -64,6 +64,7 @@ def _chunk(row: Row[Any]) -> Chunk:
         **{
             **row._mapping,
             "type": ChunkType(row.type),
+            "file_type": FileType(row.file_type),
             "state": ChunkState(row.state),
             "report": read_report(row.report),
         }

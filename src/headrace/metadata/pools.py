@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Engine, Row, delete, func, insert, select, update
@@ -45,12 +46,14 @@ class Pools:
         with self._writes.begin() as db:
             return db.execute(change).rowcount == 1
 
-    def delete(self, pool_id: str) -> bool:
-        """Raises Conflict while one of its jobs is queued or running."""
+    def delete(self, pool_id: str, at: datetime) -> bool:
+        """The pool, out of sight with its jobs. Raises Conflict while one of them is queued or running."""
         busy = select(jobs.c.id).where(jobs.c.pool_id == pool_id, jobs.c.status.in_(("QUEUED", "RUNNING")))
         with self._writes.begin() as db:
             if db.execute(busy.limit(1)).first():
                 raise Conflict("The pool has jobs that are queued or running; wait for them.")
+            here = (jobs.c.pool_id == pool_id) & jobs.c.deleted_at.is_(None)
+            db.execute(update(jobs).where(here).values(deleted_at=at))
             db.execute(delete(connections).where(connections.c.pool_id == pool_id))
             return db.execute(delete(pools).where(pools.c.id == pool_id)).rowcount == 1
 

@@ -112,6 +112,7 @@ chunks = Table(
     Column("type", String, nullable=False),
     Column("bytes", Integer, nullable=False),
     Column("sha256", String, nullable=False),
+    Column("file_type", String, nullable=False),
     Column("received_at", Instant, nullable=False),
     Column("state", String, nullable=False),
     Column("report", JSON),

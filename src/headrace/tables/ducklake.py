@@ -54,10 +54,13 @@ from headrace.model import (
 )
 from headrace.tables import Answer, ExportFormat, Load
 from headrace.tables.sandbox import LakeFiles, Sandbox
-from headrace.tables.upkeep import Upkeep
+from headrace.tables.upkeep import Upkeep, rows_as_files
 
 _ATTACHED_AT_ONCE = 64
 _INLINED_DELETES = 1000
+_FEW_ROWS = 50_000
+"""Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
+
 _BOOKS = "headrace"
 _OURS = ("up", "compact")
 """Folders of the data folder that we write, not the engine."""
@@ -295,14 +298,32 @@ class _Transaction:
             return self._receipt()
         if existing is None and not self._load.upserts and self._load.deletes:
             return self._receipt(not_found=self._load.delete_rows)
-        if self._load.type is JobType.REPLACE or existing is None:
-            receipt = self._replace(existing.ref if existing else ref, folder)
+        if existing is None or self._load.type is JobType.REPLACE:
+            receipt = self._replace(existing, ref, folder)
         else:
             receipt = self._merge(existing, folder)
         _sync(folder, _listing(self._lake.files.data) - before)
         return receipt
 
-    def _replace(self, ref: TableRef, folder: Path) -> Receipt:
+    def _replace(self, existing: Table | None, ref: TableRef, folder: Path) -> Receipt:
+        load, ref = self._load, existing.ref if existing else ref
+        if existing is None or not self._empty(existing):
+            self._create(ref)
+        self._add(ref, load.upserts, folder)
+        return self._receipt(inserted=load.upsert_rows, not_found=load.delete_rows)
+
+    def _empty(self, table: Table) -> bool:
+        """Delete all rows of a small table that stays as it is otherwise; False if it must be made anew."""
+        load = self._load
+        unique = tuple(sorted(map(fold, load.keys))) if load.unique else ()
+        same = table.columns == load.columns and table.unique_keys == unique
+        if load.type is not JobType.REPLACE or not same or (table.rows or 0) > _FEW_ROWS:
+            return False
+        with rows_as_files(self._cursor):  # whole files go; inlined, each of their rows would be noted
+            self._cursor.execute(f"DELETE FROM {_name(self._lake, table.ref)}")
+        return True
+
+    def _create(self, ref: TableRef) -> None:
         load = self._load
         if ref.connection_id:
             self._cursor.execute(
@@ -313,8 +334,6 @@ class _Transaction:
         stamp = f"{quoted(CHANGE_DATE)} TIMESTAMP"
         self._cursor.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(filter(None, (columns, stamp)))})")
         self._remember(ref, load.columns, unique_keys=load.keys if load.unique else ())
-        self._add(ref, load.upserts, folder)
-        return self._receipt(inserted=load.upsert_rows, not_found=load.delete_rows)
 
     def _merge(self, table: Table, folder: Path) -> Receipt:
         load = self._load
@@ -532,31 +551,31 @@ def _tables(cursor: duckdb.DuckDBPyConnection, lake: _Lake) -> list[Table]:
     """Asked of the lake itself: information_schema would touch every attached lake."""
     books = f"__ducklake_metadata_{lake.alias}"
     rows = cursor.execute(
-        f"SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value "
+        f"SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
         f"FROM {books}.ducklake_table t JOIN {books}.ducklake_schema s USING (schema_id) "
         f"JOIN {books}.ducklake_column c ON c.table_id = t.table_id AND c.end_snapshot IS NULL "
+        f"LEFT JOIN {books}.ducklake_table_stats n ON n.table_id = t.table_id "
         f"LEFT JOIN {books}.ducklake_tag g ON g.object_id = t.table_id AND g.end_snapshot IS NULL "
         f"AND g.key = 'comment' "
         f"WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND c.parent_column IS NULL "
         f"AND s.schema_name <> '{_BOOKS}' ORDER BY t.table_id, c.column_order"
     ).fetchall()
-    grouped: dict[tuple[str, str, str | None], list[tuple[str, str]]] = {}
-    for schema, table, column, type, comment in rows:
-        grouped.setdefault((schema, table, comment), []).append((column, type))
-    return [_table(schema, name, comment, columns) for (schema, name, comment), columns in grouped.items()]
+    grouped: dict[tuple[str, str, str | None, int | None], list[tuple[str, str]]] = {}
+    for schema, table, column, type, comment, records in rows:
+        grouped.setdefault((schema, table, comment, records), []).append((column, type))
+    return [_table(*about, columns) for about, columns in grouped.items()]
 
 
-def _table(schema: str, name: str, comment: str | None, columns: Sequence[tuple[str, str]]) -> Table:
+def _table(
+    schema: str, name: str, comment: str | None, records: int | None, columns: Sequence[tuple[str, str]]
+) -> Table:
     known = json.loads(comment) if comment else {}
     lengths: dict[str, int] = known.get("lengths", {})
     return Table(
         TableRef(name, None if schema == "main" else schema),
-        tuple(
-            Column(column, _stored(type), lengths.get(column))
-            for column, type in columns
-            if column != CHANGE_DATE
-        ),
-        unique_keys=tuple(known.get("unique", ())),
+        tuple(Column(n, _stored(type), lengths.get(n)) for n, type in columns if n != CHANGE_DATE),
+        records,
+        tuple(known.get("unique", ())),
     )
 
 
@@ -577,7 +596,8 @@ def _versions(cursor: duckdb.DuckDBPyConnection, lake: _Lake, ref: TableRef) -> 
     wanted = {str(row[0]) for row in ids}
     rows = cursor.execute(
         "SELECT s.snapshot_id, s.snapshot_time::VARCHAR, c.changes_made, c.commit_message, "
-        f"c.commit_extra_info FROM {books}.ducklake_snapshot s JOIN {books}.ducklake_snapshot_changes c USING (snapshot_id) "
+        f"c.commit_extra_info FROM {books}.ducklake_snapshot s "
+        f"JOIN {books}.ducklake_snapshot_changes c USING (snapshot_id) "
         "ORDER BY 1 DESC"
     ).fetchall()
     return [

@@ -25,7 +25,6 @@ from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 import duckdb
-import pyarrow as pa
 from duckdb_extensions import import_extension
 
 from headrace.children import ChildDied, limit_this_process, process_pool
@@ -414,6 +413,8 @@ def _in_ndjson(name: str, type: str) -> str:
 
 
 def _export_arrow(engine: duckdb.DuckDBPyConnection, select: str, pipe: Path) -> None:
+    import pyarrow as pa  # noqa: PLC0415  36 MB, and the server itself has no use for it
+
     batches = engine.execute(select).to_arrow_reader()
     with pipe.open("wb") as out, pa.ipc.new_stream(out, batches.schema) as stream:
         for batch in batches:

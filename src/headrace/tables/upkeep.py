@@ -53,7 +53,7 @@ class Upkeep:
         order = f" ORDER BY {', '.join(quoted(c.name) for c in keys)}" if keys else ""
         target = data / "compact" / f"{uuid4().hex}.parquet"
         target.parent.mkdir(exist_ok=True)
-        with _rows_as_files(cursor), _transaction(cursor):
+        with rows_as_files(cursor), _transaction(cursor):
             rows = cursor.execute(
                 f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(str(target))} "
                 "(FORMAT parquet, COMPRESSION zstd)"
@@ -96,7 +96,7 @@ def _small_files(cursor: duckdb.DuckDBPyConnection, lake: str, table: Table) -> 
 
 
 @contextmanager
-def _rows_as_files(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def rows_as_files(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """A file whose last row is deleted inline would stay; without inlining it goes."""
     limit = cursor.execute("SELECT current_setting('ducklake_default_data_inlining_row_limit')").fetchall()[
         0

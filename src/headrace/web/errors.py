@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.errors import HeadraceError, Internal, InvalidRequest, NotFound, Unauthorized
+from headrace.errors import HeadraceError, Internal, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 
 log = structlog.get_logger()
 
@@ -45,10 +45,16 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
+    """What the framework refuses by itself."""
     assert isinstance(error, HTTPException)
-    if error.status_code == NotFound.status:
-        return render(NotFound("There is no such resource."), request.url.path)
-    return render(HeadraceError(str(error.detail)), request.url.path, status=error.status_code)
+    known = _OF_STATUS.get(error.status_code, InvalidRequest)
+    return render(known() if known is not InvalidRequest else known(str(error.detail)), request.url.path)
+
+
+_OF_STATUS: dict[int, type[HeadraceError]] = {
+    NotFound.status: NotFound,
+    MethodNotAllowed.status: MethodNotAllowed,
+}
 
 
 class UnknownErrors:
@@ -76,30 +82,27 @@ class UnknownErrors:
             await render(known, scope["path"], reference=reference)(scope, receive, send)
 
 
-def render(
-    error: HeadraceError, path: str, *, status: int | None = None, reference: str | None = None
-) -> JSONResponse:
-    status = status or error.status
-    reference = reference or str(uuid4())
+def render(error: HeadraceError, path: str, *, reference: str | None = None) -> JSONResponse:
+    status, reference = error.status, reference or str(uuid4())
     headers = (
         {"WWW-Authenticate": 'Basic realm="Headrace", charset="UTF-8"'} if _asks_browser(error, path) else {}
     )
     if is_ours(path):
         return JSONResponse(
-            _problem(error, status, reference), status, headers, media_type="application/problem+json"
+            _problem(error, reference), status, headers, media_type="application/problem+json"
         )
-    return JSONResponse(_vendor(error, status, reference), status, headers)
+    return JSONResponse(_vendor(error, reference), status, headers)
 
 
 def _asks_browser(error: HeadraceError, path: str) -> bool:
     return isinstance(error, Unauthorized) and path.startswith(("/docs", "/openapi.json"))
 
 
-def _problem(error: HeadraceError, status: int, reference: str) -> dict[str, Any]:
+def _problem(error: HeadraceError, reference: str) -> dict[str, Any]:
     return {
         "type": f"urn:headrace:error:{error.code}",
         "title": (type(error).__doc__ or "").strip().splitlines()[0],
-        "status": status,
+        "status": error.status,
         "detail": error.message,
         "code": error.code,
         "attribute": error.attribute,
@@ -108,8 +111,8 @@ def _problem(error: HeadraceError, status: int, reference: str) -> dict[str, Any
     }
 
 
-def _vendor(error: HeadraceError, status: int, reference: str) -> dict[str, Any]:
-    if status == InvalidRequest.status:
+def _vendor(error: HeadraceError, reference: str) -> dict[str, Any]:
+    if error.status == InvalidRequest.status:
         return {
             "errors": [
                 {
@@ -121,4 +124,4 @@ def _vendor(error: HeadraceError, status: int, reference: str) -> dict[str, Any]
             ]
         }
     body: dict[str, Any] = {"reference": reference, "message": error.message, "shortMessage": error.code}
-    return {"error": "Unauthorized", **body} if status == Unauthorized.status else body
+    return {"error": "Unauthorized", **body} if isinstance(error, Unauthorized) else body

@@ -21,6 +21,10 @@ Write = Callable[[memoryview], object]
 
 
 class Body(Protocol):
+    @property
+    def says_csv(self) -> bool:
+        """The client calls the chunk CSV, by its type or its name."""
+
     def feed(self, data: bytes) -> None: ...
 
     def end(self) -> None:
@@ -31,14 +35,17 @@ def body_of(content_type: str, write: Write) -> Body:
     """What takes the request's body apart and hands the chunk's bytes to ``write``."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        return RawBody(write)
+        return RawBody(write, kind)
     boundary = options.get(b"boundary")
     return MultipartBody(boundary, write) if boundary else BoundaryFinder(write)
 
 
 class RawBody:
-    def __init__(self, write: Write) -> None:
+    """The body is the chunk."""
+
+    def __init__(self, write: Write, content_type: bytes) -> None:
         self._write = write
+        self.says_csv = b"csv" in content_type
 
     def feed(self, data: bytes) -> None:
         self._write(memoryview(data))
@@ -58,6 +65,7 @@ class MultipartBody:
         self._found = False
         self._ended = False
         self._named_file = False
+        self.says_csv = False
         self._parser = MultipartParser(
             boundary,
             {
@@ -85,17 +93,23 @@ class MultipartBody:
 
     def _part_begins(self) -> None:
         self._named_file = False
+        self._part_says_csv = False
 
     def _header_ends(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            _, options = parse_options_header(bytes(self._value))
+        name, value = self._header.lower(), bytes(self._value)
+        if name == b"content-disposition":
+            _, options = parse_options_header(value)
             self._named_file = b"filename" in options or options.get(b"name") in _NAMES
+            self._part_says_csv = options.get(b"filename", b"").lower().endswith(b".csv")
+        elif name == b"content-type":
+            self._part_says_csv = self._part_says_csv or b"csv" in value.lower()
         self._header.clear()
         self._value.clear()
 
     def _headers_end(self) -> None:
         self._takes = self._named_file and not self._found
         self._found = self._found or self._takes
+        self.says_csv = self.says_csv or (self._takes and self._part_says_csv)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._takes:
@@ -111,25 +125,34 @@ class BoundaryFinder:
     def __init__(self, write: Write) -> None:
         self._write = write
         self._head = bytearray()
-        self._body: Body | None = None
+        self._body: MultipartBody | None = None
+
+    @property
+    def says_csv(self) -> bool:
+        return self._body is not None and self._body.says_csv
 
     def feed(self, data: bytes) -> None:
-        if self._body is not None:
-            self._body.feed(data)
-            return
-        self._head += data
-        line, newline, _ = bytes(self._head[:_LONGEST_BOUNDARY_LINE]).partition(b"\n")
-        if newline or len(self._head) >= _LONGEST_BOUNDARY_LINE:
-            self._body = self._chosen(line.rstrip(b"\r"), bool(newline))
-            self._body.feed(bytes(self._head))
+        if self._body is None:
+            self._head += data
+            line, newline, _ = bytes(self._head[:_LONGEST_BOUNDARY_LINE]).partition(b"\n")
+            if not newline and len(self._head) < _LONGEST_BOUNDARY_LINE:
+                return
+            self._body = self._begun(line.rstrip(b"\r"), complete=bool(newline))
+            data = bytes(self._head)
+        self._body.feed(data)
 
     def end(self) -> None:
         if self._body is None:
-            self._body = RawBody(self._write)
-            self._body.feed(bytes(self._head))
+            raise _no_boundary()
         self._body.end()
 
-    def _chosen(self, line: bytes, complete: bool) -> Body:
-        if complete and line.startswith(b"--") and len(line) > 2:
-            return MultipartBody(line[2:], self._write)
-        return RawBody(self._write)
+    def _begun(self, line: bytes, *, complete: bool) -> MultipartBody:
+        if not complete or not line.startswith(b"--") or len(line) <= 2:
+            raise _no_boundary()
+        return MultipartBody(line[2:], self._write)
+
+
+def _no_boundary() -> ChunkUnreadable:
+    return ChunkUnreadable(
+        "The multipart body names no boundary, neither in its header nor in its first line."
+    )

@@ -18,7 +18,7 @@ from headrace.errors import NotFound
 from headrace.model import Permission
 from headrace.web import api, errors, vendor
 from headrace.web.context import Services, needs
-from headrace.web.limits import LimitedJson
+from headrace.web.limits import SmallRequests
 from headrace.web.paths import NormalPaths
 
 PUSH, READ, ADMIN = Permission.PUSH, Permission.READ, Permission.ADMIN
@@ -87,6 +87,9 @@ ROUTES = (
     ),
     Endpoint("GET", _POOLS + "/{pool_id:part}/tables", vendor.list_tables, READ, "around a push"),
     Endpoint("GET", _POOLS + "/{pool_id:part}/columns", vendor.list_columns, READ, "around a push"),
+    Endpoint("GET", _POOLS + "/{pool_id:part}/data-models", vendor.nothing, READ, "around a push"),
+    Endpoint("GET", _POOLS + "/{pool_id:part}/jobs", vendor.nothing, READ, "around a push"),
+    Endpoint("GET", _POOLS + "/{pool_id:part}/variables", vendor.nothing, READ, "around a push"),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace"),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}", api.get_job, READ, "headrace"),
     Endpoint(
@@ -153,7 +156,7 @@ def application(services: Services, *, max_json_bytes: int) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
-    return NormalPaths(LimitedJson(app, max_bytes=max_json_bytes, except_for="/chunks/"))
+    return NormalPaths(SmallRequests(app, max_bytes=max_json_bytes, except_for="/chunks/"))
 
 
 def _add(app: FastAPI, route: Endpoint) -> None:

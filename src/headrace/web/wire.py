@@ -29,7 +29,6 @@ from headrace.model import (
     Table,
     TableRef,
     UpsertStrategy,
-    fold,
 )
 
 E = TypeVar("E", bound=StrEnum)
@@ -38,6 +37,9 @@ LONGEST_STRING = 65_000
 """What the vendor's store can hold; told for strings without a declared length."""
 
 BYTES_PER_CHARACTER = 4
+
+_LARGEST_LENGTH = (2**31 - 1) // BYTES_PER_CHARACTER
+"""Clients hold lengths, four times as large, in 32 bits."""
 
 _TYPE_ALIASES = {"UPSERT": "DELTA"}
 _SCHEMA_TYPES = ("INTEGER", "DATE", "TIME", "DATETIME", "FLOAT", "BOOLEAN", "STRING")
@@ -107,6 +109,52 @@ class DataPushJob(Lenient):
         return str(value) if isinstance(value, list | dict) else value
 
 
+class Tag(Lenient):
+    name: str | None = None
+
+
+class DataPool(Lenient):
+    """A pool; beside ``id`` and ``name`` its fields are kept and given back."""
+
+    id: str | None = Field(None, description="ours: a UUID for a new pool, such as scripts have it")
+    name: str | None = None
+    description: str | None = None
+    permissions: list[str] | None = None
+    configurationStatus: str | None = None
+    locked: bool | None = None
+    contentId: str | None = None
+    contentVersion: int | None = None
+    tags: list[Tag] | None = None
+    originalId: str | None = None
+    monitoringTarget: bool | None = None
+    customMonitoringTarget: str | None = None
+    customMonitoringTargetActive: bool | None = None
+    exported: bool | None = None
+    monitoringMessageColumnsMigrated: bool | None = None
+    creatorUserId: str | None = None
+    objectId: str | None = None
+
+
+class DataSource(Lenient):
+    """A data connection; beside ``id`` and ``name`` its fields are kept and given back."""
+
+    id: str | None = Field(None, description="ours: a UUID to give a new data connection")
+    name: str | None = None
+    type: str | None = None
+    metadata: Any = None
+    uplinkId: str | None = None
+    uplinkName: str | None = None
+    useUplink: bool | None = None
+    configuration: list[Any] | None = None
+    anonymizationAlgorithm: str | None = None
+    saltId: str | None = None
+    customExtractorId: str | None = None
+    customExtractorName: str | None = None
+    creatorUserId: str | None = None
+    creatorUsername: str | None = None
+    parameterName: str | None = None
+
+
 def to_spec(sent: DataPushJob) -> PushSpec:
     """What the client asks for. Raises InvalidRequest, naming the field."""
     columns = sent.tableSchema.columns if sent.tableSchema else None
@@ -146,8 +194,8 @@ def _one_of(words: type[E], attribute: str, value: str) -> E | None:
 
 
 def _length(attribute: str, value: int | None) -> int | None:
-    if value is not None and value < 0:
-        raise InvalidRequest(f"{attribute} cannot be negative.", attribute=attribute)
+    if value is not None and not 0 <= value <= _LARGEST_LENGTH:
+        raise InvalidRequest(f"{attribute} is a number from 0 to {_LARGEST_LENGTH}.", attribute=attribute)
     return value or None
 
 
@@ -178,7 +226,7 @@ def _csv(sent: CSVParsingOptions) -> CsvOptions:
         thousands_separator=sent.thousandSeparator or None,
         date_format=sent.dateFormat or None,
         columns={
-            fold(c.columnName): ColumnCsvOptions(
+            c.columnName: ColumnCsvOptions(
                 c.dateFormat or None, c.decimalSeparator or None, c.thousandsSeparator or None
             )
             for c in sent.additionalColumnOptions or ()
@@ -343,6 +391,7 @@ def _told_type(column: Column) -> str:
     }.get(column.type.kind, "STRING")
 
 
-def attributes(sent: dict[str, Any], *own: str) -> dict[str, object]:
-    """The fields of a transport that we only keep and give back."""
-    return {name: value for name, value in sent.items() if value is not None and name not in own}
+def attributes(sent: DataPool | DataSource) -> dict[str, object]:
+    """The fields that we only keep and give back."""
+    own = {"id", "name", "timeStamp", "poolId", "targetSchemaName"}
+    return sent.model_dump(exclude=own, exclude_none=True, mode="json")

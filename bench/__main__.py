@@ -1,0 +1,343 @@
+"""The benchmark: ``make bench``. Medians of paired runs, everything side by side on the same files.
+
+Wall seconds of a shared machine mean little alone, so every bar is a ratio of two things that ran in turn
+in the same run, or of CPU seconds. Prints the table and writes it to ``docs/performance-run.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+
+from bench import data
+from bench.processes import Server, sinks, this_cpu
+
+PUSH = "/integration/api/v1/data-push"
+RUN_FILE = Path(__file__).parent.parent / "docs" / "performance-run.md"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``bar`` is what the ratio or value must keep to."""
+
+    what: str
+    ours: str
+    theirs: str
+    value: float
+    bar: str
+    met: bool | None
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+        files = data.make(
+            Path(folder) / "files",
+            rows=options.rows,
+            delta_rows=options.rows // 10,
+            large_bytes=options.large_mb << 20,
+        )
+        server = Server(Path(folder) / "data")
+        try:
+            rows = _measure(server, files, Path(folder), options.repeats)
+        finally:
+            server.stop()
+    table = _table(rows, options)
+    print(table)
+    if options.write:
+        RUN_FILE.write_text(table)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench")
+    parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--large-mb", type=int, default=1000)
+    parser.add_argument("--write", action="store_true", help=f"write {RUN_FILE.name}")
+    return parser.parse_args()
+
+
+def _measure(server: Server, files: data.Files, folder: Path, repeats: int) -> list[Row]:
+    pool = server.api.post("/integration/api/pools", json={"name": "bench"}).json()["id"]
+    push = Push(server, pool)
+    rows = _uploads(push, files, folder, repeats)
+    rows += _loads(push, files, folder, repeats)
+    rows += _memory(push, files)
+    rows += _tiny_jobs(push, repeats)
+    return rows
+
+
+class Push:
+    """The few requests of a push."""
+
+    def __init__(self, server: Server, pool: str) -> None:
+        self.server = server
+        self.pool = pool
+
+    def create(self, name: str, **spec: Any) -> str:
+        body = {"targetName": name, "fileType": "CSV", "tableSchema": data.TABLE_SCHEMA, **spec}
+        return str(self._json(self.server.api.post(f"{PUSH}/{self.pool}/jobs/", json=body))["id"])
+
+    def send(self, job: str, path: Path) -> None:
+        with path.open("rb") as file:
+            url = f"{PUSH}/{self.pool}/jobs/{job}/chunks/upserted"
+            self.server.api.post(url, files={"file": (path.name, file)}).raise_for_status()
+
+    def send_all(self, job: str, paths: Sequence[Path]) -> None:
+        with ThreadPoolExecutor(len(paths)) as threads:
+            list(threads.map(lambda path: self.send(job, path), paths))
+
+    def wait_staged(self, job: str) -> None:
+        while any(chunk["state"] == "received" for chunk in self.detail(job)["chunks"]):
+            time.sleep(0.005)
+
+    def execute(self, job: str) -> float:
+        """Seconds from execute to DONE, as a client sees them."""
+        start = time.monotonic()
+        self.server.api.post(f"{PUSH}/{self.pool}/jobs/{job}").raise_for_status()
+        while (
+            status := self._json(self.server.api.get(f"{PUSH}/{self.pool}/jobs/{job}"))["status"]
+        ) != "DONE":
+            if status == "ERROR":
+                raise RuntimeError(self.detail(job)["logs"])
+            time.sleep(0.002)
+        return time.monotonic() - start
+
+    def detail(self, job: str) -> dict[str, Any]:
+        return self._json(self.server.api.get(f"/api/v1/pools/{self.pool}/jobs/{job}"))
+
+    def delete(self, job: str) -> None:
+        self.server.api.delete(f"{PUSH}/{self.pool}/jobs/{job}").raise_for_status()
+
+    @staticmethod
+    def _json(reply: httpx.Response) -> dict[str, Any]:
+        reply.raise_for_status()
+        answer: dict[str, Any] = reply.json()
+        return answer
+
+
+# -- uploads -------------------------------------------------------------------------------------------
+
+
+def _uploads(push: Push, files: data.Files, folder: Path, repeats: int) -> list[Row]:
+    """CPU of the receiving process per GB: the same file by the same client, one server after the other."""
+    gigabytes = files.large.stat().st_size / 1e9
+    with sinks(folder) as (url, sink_cpu), httpx.Client(base_url=url, timeout=600) as client:
+
+        def to_sink(path: str, multipart: bool) -> float:
+            before = sink_cpu()
+            with files.large.open("rb") as file:
+                body: dict[str, Any] = {"files": {"file": file}} if multipart else {"content": file}
+                client.post(path, **body).raise_for_status()
+            return (sink_cpu() - before) / gigabytes
+
+        def to_headrace() -> float:
+            job = push.create("upload", tableSchema=None)
+            before = push.server.cpu()
+            push.send(job, files.large)
+            spent = (push.server.cpu() - before) / gigabytes
+            push.wait_staged(job)
+            push.delete(job)
+            return spent
+
+        measured = _paired(
+            repeats,
+            ours=to_headrace,
+            raw=lambda: to_sink("/raw", multipart=False),
+            hashed=lambda: to_sink("/raw-sha256", multipart=False),
+            uploadfile=lambda: to_sink("/uploadfile", multipart=True),
+        )
+    return [
+        _ratio("upload, CPU per GB, against a raw-body sink", measured, "ours", "raw", None),
+        _ratio("upload, against a raw-body sink that hashes too", measured, "ours", "hashed", None),
+        _ratio("upload, against FastAPI UploadFile (no hash)", measured, "ours", "uploadfile", None),
+    ]
+
+
+# -- loads ---------------------------------------------------------------------------------------------
+
+
+def _loads(push: Push, files: data.Files, folder: Path, repeats: int) -> list[Row]:
+    plain = duckdb.connect(str(folder / "plain.duckdb"))
+    waits: list[float] = []
+
+    def staging() -> float:
+        job = push.create("events", type="REPLACE")
+        before = push.server.children_cpu()
+        push.send_all(job, files.chunks)
+        push.wait_staged(job)
+        spent = push.server.children_cpu() - before
+        waits.append(push.execute(job))
+        return spent
+
+    def at_once() -> float:
+        job = push.create("events", type="REPLACE", keys=list(data.KEYS))
+        push.send_all(job, files.chunks)
+        return push.execute(job)
+
+    def delta() -> float:
+        job = push.create("events", type="DELTA", keys=list(data.KEYS))
+        push.send(job, files.delta)
+        push.wait_staged(job)
+        return push.execute(job)
+
+    measured = _paired(
+        repeats,
+        staging=staging,
+        copy=lambda: _cpu(lambda: _plain_copy(plain, files, folder)),
+        replace=lambda: waits[-1],
+        ctas=lambda: _wall(lambda: _plain_ctas(plain, files)),
+        at_once=at_once,
+        delta=delta,
+        plain_delta=lambda: _wall(lambda: _plain_delta(plain, files)),
+    )
+    return [
+        _ratio("staging, CPU, against DuckDB COPY (read_csv) TO parquet", measured, "staging", "copy", 1.25),
+        _ratio("REPLACE, execute to DONE, wall, against CTAS", measured, "replace", "ctas", 0.15),
+        _ratio("REPLACE with keys, executed before it is staged", measured, "at_once", "ctas", None),
+        _ratio("DELTA, execute to DONE, against DELETE + INSERT", measured, "delta", "plain_delta", 1.0),
+    ]
+
+
+def _plain_copy(db: duckdb.DuckDBPyConnection, files: data.Files, folder: Path) -> None:
+    for chunk in files.chunks:
+        target = folder / "plain.parquet"
+        db.execute(
+            f"COPY (FROM {data.read_csv(chunk)}) TO '{target}' "
+            "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+        )
+
+
+def _plain_ctas(db: duckdb.DuckDBPyConnection, files: data.Files) -> None:
+    union = " UNION ALL ".join(f"FROM {data.read_csv(chunk)}" for chunk in files.chunks)
+    db.execute(f"CREATE OR REPLACE TABLE events AS {union}")
+    db.execute("CHECKPOINT")
+
+
+def _plain_delta(db: duckdb.DuckDBPyConnection, files: data.Files) -> None:
+    db.execute("BEGIN")
+    db.execute(f"CREATE OR REPLACE TEMP TABLE delta AS FROM {data.read_csv(files.delta)}")
+    keys = " AND ".join(f"events.{key} = delta.{key}" for key in data.KEYS)
+    db.execute(f"DELETE FROM events USING delta WHERE {keys}")
+    db.execute("INSERT INTO events FROM delta")
+    db.execute("COMMIT")
+    db.execute("CHECKPOINT")
+
+
+# -- memory and tiny jobs ------------------------------------------------------------------------------
+
+
+def _memory(push: Push, files: data.Files) -> list[Row]:
+    job = push.create("large", tableSchema=None)
+    push.server.forget_peak()
+    push.send(job, files.large)
+    own, tree = push.server.peak_mb()
+    push.wait_staged(job)
+    _, staged = push.server.peak_mb()
+    push.delete(job)
+    size = f"{files.large.stat().st_size / 1e9:.2f} GB"
+    return [
+        Row(
+            f"peak memory while a chunk of {size} arrives, server",
+            f"{own:.0f} MB",
+            "",
+            own,
+            "400 MB",
+            own < 400,
+        ),
+        Row("… server and its idle children", f"{tree:.0f} MB", "", tree, "", None),
+        Row("… until it is staged as well, all processes", f"{staged:.0f} MB", "", staged, "", None),
+    ]
+
+
+def _tiny_jobs(push: Push, repeats: int, clients: int = 8, jobs: int = 15) -> list[Row]:
+    def client(number: int) -> None:
+        with httpx.Client(base_url=push.server.url, headers=push.server.headers, timeout=60) as api:
+            for _ in range(jobs):
+                _tiny_job(api, push.pool, f"tiny{number}")
+
+    def rate() -> float:
+        start = time.monotonic()
+        with ThreadPoolExecutor(clients) as threads:
+            list(threads.map(client, range(clients)))
+        return clients * jobs / (time.monotonic() - start)
+
+    rates = [rate() for _ in range(repeats)]
+    value = statistics.median(rates)
+    what = f"tiny jobs a second, {clients} clients (create, push, execute, poll)"
+    return [Row(what, f"{value:.1f}", "", value, "at least 15", value >= 15)]
+
+
+def _tiny_job(api: httpx.Client, pool: str, table: str) -> None:
+    base = f"{PUSH}/{pool}/jobs"
+    body = {"targetName": table, "type": "REPLACE", "fileType": "CSV"}
+    job = api.post(base, json=body).raise_for_status().json()["id"]
+    chunk = b"id,name\n" + b"".join(b"%d,row %d\n" % (n, n) for n in range(10))
+    api.post(f"{base}/{job}/chunks/upserted", files={"file": ("rows.csv", chunk)}).raise_for_status()
+    api.post(f"{base}/{job}").raise_for_status()
+    while (status := api.get(f"{base}/{job}").raise_for_status().json()["status"]) != "DONE":
+        if status == "ERROR":
+            raise RuntimeError(f"job {job} failed")
+        time.sleep(0.01)
+
+
+# -- figures -------------------------------------------------------------------------------------------
+
+
+def _paired(repeats: int, **ways: Callable[[], float]) -> dict[str, list[float]]:
+    """Every way once a round, so that a slow moment of the machine hits them all."""
+    measured: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            measured[name].append(way())
+    return measured
+
+
+def _ratio(what: str, measured: dict[str, list[float]], ours: str, theirs: str, bar: float | None) -> Row:
+    pairs = zip(measured[ours], measured[theirs], strict=True)
+    value = statistics.median(one / other for one, other in pairs)
+    shown = [f"{statistics.median(measured[name]):.2f} s" for name in (ours, theirs)]
+    return Row(what, *shown, value, f"at most {bar}" if bar else "", value <= bar if bar else None)
+
+
+def _wall(work: Callable[[], object]) -> float:
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    start = this_cpu()
+    work()
+    return this_cpu() - start
+
+
+def _table(rows: Sequence[Row], options: argparse.Namespace) -> str:
+    lines = [
+        f"Run of {datetime.now(UTC):%Y-%m-%d}: {options.rows:,} rows in four CSV chunks, a delta of "
+        f"{options.rows // 10:,}; medians of {options.repeats} paired runs; {platform.machine()}, "
+        f"Python {platform.python_version()}, DuckDB {duckdb.__version__}.",
+        "",
+        "| what | ours | theirs | ratio or value | bar | met |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        met = "" if row.met is None else "yes" if row.met else "**no**"
+        lines.append(f"| {row.what} | {row.ours} | {row.theirs} | {row.value:.2f} | {row.bar} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

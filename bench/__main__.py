@@ -72,9 +72,9 @@ def _options() -> argparse.Namespace:
 def _measure(server: Server, files: data.Files, folder: Path, repeats: int) -> list[Row]:
     pool = server.api.post("/integration/api/pools", json={"name": "bench"}).json()["id"]
     push = Push(server, pool)
-    rows = _uploads(push, files, folder, repeats)
+    rows = _memory(push, files)
+    rows += _uploads(push, files, folder, repeats)
     rows += _loads(push, files, folder, repeats)
-    rows += _memory(push, files)
     rows += _tiny_jobs(push, repeats)
     return rows
 
@@ -307,9 +307,9 @@ def _paired(repeats: int, **ways: Callable[[], float]) -> dict[str, list[float]]
 
 def _ratio(what: str, measured: dict[str, list[float]], ours: str, theirs: str, bar: float | None) -> Row:
     pairs = zip(measured[ours], measured[theirs], strict=True)
-    value = statistics.median(one / other for one, other in pairs)
-    shown = [f"{statistics.median(measured[name]):.2f} s" for name in (ours, theirs)]
-    return Row(what, *shown, value, f"at most {bar}" if bar else "", value <= bar if bar else None)
+    value = statistics.median(mine / their for mine, their in pairs)
+    one, other = (f"{statistics.median(measured[name]):.2f} s" for name in (ours, theirs))
+    return Row(what, one, other, value, f"at most {bar}" if bar else "", value <= bar if bar else None)
 
 
 def _wall(work: Callable[[], object]) -> float:

@@ -70,7 +70,8 @@ def _events(start: int, end: int, *, seed: int, step: int = 1) -> str:
     return f"""SELECT 'CASE-' || lpad((((i * 7919) % 100000007) // 8)::VARCHAR, 9, '0') AS case_id,
         ((i * 7919) % 8)::BIGINT AS event_no,
         ['Create Order', 'Approve Order', 'Send Invoice', 'Receive Goods', 'Pay Invoice',
-         'Change Price, manual', 'Cancel "Order"', 'Block Payment'][1 + (hash(i, {seed}) % 8)::INT] AS activity,
+         'Change Price, manual', 'Cancel "Order"', 'Block Payment'
+         ][1 + (hash(i, {seed}) % 8)::INT] AS activity,
         TIMESTAMP '2024-01-01' + INTERVAL 1 SECOND * (hash(i, {seed} + 1) % 60000000)::INT
             + INTERVAL 1 MILLISECOND * (hash(i, {seed} + 9) % 1000)::INT AS ts,
         'user_' || (hash(i, {seed} + 2) % 5000)::VARCHAR AS resource,

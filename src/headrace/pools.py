@@ -26,6 +26,7 @@ class Pools:
         """A new pool; an id may be brought along, so that scripts keep the one they have. Raises Conflict."""
         pool = Pool(_id(pool_id), _named(name), now(), attributes)
         self.metadata.pools.add(pool)
+        self.tables.open_pool(pool.id)
         return pool
 
     def get(self, pool_id: str) -> Pool:

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         ge=1,
         description="child processes that turn chunks into typed Parquet; default: one a core, at most 8",
     )
-    staging_memory_mb: int = Field(1024, ge=256, description="memory that one staging process may use, in MB")
+    staging_memory_mb: int = Field(2048, ge=256, description="memory that one staging process may use, in MB")
     staging_seconds: int = Field(3600, gt=0, description="longest time that staging one chunk may take")
     load_workers: int = Field(2, ge=1, description="jobs that are loaded at the same time")
     load_memory_mb: int = Field(1024, ge=256, description="memory for joining and sorting in loads, in MB")

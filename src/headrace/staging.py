@@ -126,9 +126,9 @@ class Stager:
 
 
 def kind_of(head: bytes, spec: PushSpec, *, said_to_be_csv: bool) -> FileType:
-    """What a chunk is: Parquet if its bytes say so, CSV only if the client does, in the job or with the chunk.
+    """What a chunk is: Parquet if its bytes say so, CSV only if the client does, for the job or the chunk.
 
-    Text alone is no CSV: the error page of a proxy would become a table. Raises ChunkUnreadable.
+    Text alone is no CSV: a proxy's error page would become a table. Raises ChunkUnreadable.
     """
     if not head:
         raise ChunkUnreadable("The chunk is empty: send a CSV with its header, or a Parquet file.")
@@ -340,7 +340,9 @@ def _straight(relation: str, fields: Sequence[_Field], scratch: _Scratch) -> Sta
     """Write the chunk in one pass; None when anything in it needs care."""
     try:
         rows = _write(f"SELECT {_select(fields, strict, _must_fit)} FROM {relation}", scratch.staged)
-    except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException):
+    except (duckdb.IOException, duckdb.OutOfMemoryException):
+        raise  # not the rows' fault: the careful way would meet the same
+    except duckdb.Error:
         return None
     return StageReport(rows, 0, _columns(fields))
 

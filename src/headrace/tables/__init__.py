@@ -80,6 +80,9 @@ class TableEngine(Protocol):
     def reader(self) -> Reader:
         """Users' reading."""
 
+    def open_pool(self, pool_id: str) -> None:
+        """Make place for a new pool, so that its first load need not. May be repeated."""
+
     def tables(self, pool_id: str) -> Sequence[Table]:
         """All tables of the pool now, without row counts; a pool never loaded has none."""
 

@@ -109,6 +109,10 @@ class DuckLakeTables:
     def close(self) -> None:
         self._engine.close()
 
+    def open_pool(self, pool_id: str) -> None:
+        with self._cursor(pool_id):
+            pass  # attaching creates what is not there
+
     def drop_pool(self, pool_id: str) -> None:
         lake = self._lakes.get(pool_id)
         if lake:

@@ -109,11 +109,17 @@ class DataPushJob(Lenient):
         return str(value) if isinstance(value, list | dict) else value
 
 
-class Tag(Lenient):
+class Kept(BaseModel):
+    """Taken as it is and given back: strict clients read it."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class Tag(Kept):
     name: str | None = None
 
 
-class DataPool(Lenient):
+class DataPool(Kept):
     """A pool; beside ``id`` and ``name`` its fields are kept and given back."""
 
     id: str | None = Field(None, description="ours: a UUID for a new pool, such as scripts have it")
@@ -135,7 +141,7 @@ class DataPool(Lenient):
     objectId: str | None = None
 
 
-class DataSource(Lenient):
+class DataSource(Kept):
     """A data connection; beside ``id`` and ``name`` its fields are kept and given back."""
 
     id: str | None = Field(None, description="ours: a UUID to give a new data connection")

@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/python -m bench.demo
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -29,7 +29,7 @@ serve: setup
 	$(BIN)/headrace serve $(ARGS)
 
 bench: setup
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench --write $(ARGS)
 
 # The long form of the crash tests: make faults ROUNDS=1000
 ROUNDS ?= 200

@@ -61,8 +61,9 @@ _NATURAL = {
     '"NULL"': UNKNOWN,
 }
 
-_ISO_STAMP = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?)?"
-_ISO_TIME = r"\d\d:\d\d(:\d\d(\.\d{1,9})?)?"
+_ISO_STAMP = r"\s*\d{4}-\d\d?-\d\d?([ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?)?\s*"
+_ISO_ZONED = r"\s*\d{4}-\d\d?-\d\d?[ T].*"
+_ISO_TIME = r"\s*\d\d?:\d\d(:\d\d(\.\d{1,9})?)?\s*"
 _WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
 
 
@@ -235,16 +236,16 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType) -> list[tupl
     own = read_pattern(pattern).sql(text) if pattern else None
     cases = [(_fits(own, target), _narrowed(own, target))] if own else []
     if target.kind is ColumnKind.TIME:
-        iso = f"TRY_CAST({text} AS TIME)"
+        iso = f"TRY_CAST(trim({text}) AS TIME)"
         return [*cases, (f"regexp_full_match({text}, '{_ISO_TIME}') AND {iso} IS NOT NULL", iso)]
-    stamp = f"TRY_CAST({text} AS TIMESTAMP)"
+    stamp = f"TRY_CAST(trim({text}) AS TIMESTAMP)"
     # with a zone: the cast to TIMESTAMP alone would drop it
-    zoned = f"make_timestamp(epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)))"
+    zoned = f"make_timestamp(epoch_us(TRY_CAST(trim({text}) AS TIMESTAMPTZ)))"
     return [
         *cases,
         (_usual_spelling(text, target), f"TRY_CAST({text} AS {sql_type(target)})"),
         (f"regexp_full_match({text}, '{_ISO_STAMP}') AND {_fits(stamp, target)}", _narrowed(stamp, target)),
-        (f"strlen({text}) > 10 AND {_fits(zoned, target)}", _narrowed(zoned, target)),
+        (f"regexp_full_match({text}, '{_ISO_ZONED}') AND {_fits(zoned, target)}", _narrowed(zoned, target)),
     ]
 
 

@@ -42,6 +42,8 @@ from headrace.model import (
 from headrace.reducing import Reduced, Reducer, StagedFile
 from headrace.tables import Load, TableEngine
 
+_SHOWN_REJECTS = 10
+
 
 class TakenOver(Exception):
     """Another worker has claimed the job; this one must not write any more."""
@@ -376,10 +378,8 @@ def _staging_logs(chunks: Sequence[Chunk]) -> list[str]:
             f"characters; the longest had {cut.longest}."
             for cut in report.cuts
         ]
-        lines += [_reject_line(chunk, reject) for reject in report.first_rejects]
-    rejects = [line for line in lines if " line " in line and "expected" in line]
-    surplus = set(rejects[10:])
-    return [line for line in lines if line not in surplus]
+    rejects = [_reject_line(c, r) for c in chunks if c.report for r in c.report.first_rejects]
+    return [*lines, *rejects[:_SHOWN_REJECTS]]
 
 
 def _reject_line(chunk: Chunk, reject: Reject) -> str:

@@ -64,10 +64,11 @@ class Parts:
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``announce`` gets what a person should see. Raises CannotStart."""
+    os.umask(0o077)  # rows of other people: nobody else reads the folder
     folder = settings.data_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     with _only_server_of(folder):
-        crashpoints.arm(settings.crash_at)
+        _arm(settings.crash_at)
         listener = _listen(settings.host, settings.port)
         parts = build(settings, folder)
         _first_key(folder, parts, announce)
@@ -191,6 +192,13 @@ class _only_server_of:  # noqa: N801  reads as a phrase
         os.close(self._handle)
 
 
+def _arm(point: str) -> None:
+    try:
+        crashpoints.arm(point)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -216,6 +224,9 @@ def _first_key(folder: Path, parts: Parts, announce: Callable[[str], None]) -> N
 
 def _certificate(settings: Settings, folder: Path) -> dict[str, Any]:
     if settings.tls_cert and settings.tls_key:
+        for path in (settings.tls_cert, settings.tls_key):
+            if not path.is_file():
+                raise CannotStart(f"There is no file {path}.")
         return {"ssl_certfile": str(settings.tls_cert), "ssl_keyfile": str(settings.tls_key)}
     if settings.tls_cert or settings.tls_key:
         raise CannotStart("tls_cert and tls_key go together: one is missing.")

@@ -62,7 +62,11 @@ HEAD_BYTES = 1 << 20
 
 FIRST_REJECTS = 10
 _USUAL_HEADER = 16 << 10
+_CELLS_A_GROUP = 5_000_000
+_DICTIONARY_BYTES = 128 << 20
+_USUAL_LINE = 2 << 20
 _LONGEST_LINE = 64 << 20
+_READ_BUFFER = 32 << 20
 _LONGEST_VALUE = 200
 _PARQUET_MAGIC = b"PAR1"
 
@@ -72,7 +76,8 @@ class StageTask:
     """Everything a child needs to stage one chunk.
 
     ``wanted`` holds what is known of columns by folded name: their spelling, type and length in the table
-    or in the client's schema. ``string_length`` cuts every other string; None keeps them whole.
+    or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``string_length``
+    cuts every other string; None keeps them whole.
     """
 
     source: Path
@@ -81,6 +86,7 @@ class StageTask:
     file_type: FileType
     csv: CsvOptions
     wanted: dict[str, Column]
+    fixed: frozenset[str]
     string_length: int | None
 
 
@@ -92,7 +98,7 @@ class _Field:
     name: str
     type: ColumnType
     length: int | None
-    declared: bool
+    fixed: bool
 
 
 class Stager:
@@ -178,20 +184,37 @@ def dialect_of(csv: CsvOptions) -> Dialect:
 # -- in the child --------------------------------------------------------------------------------------
 
 _engine: duckdb.DuckDBPyConnection | None = None
+_memory_mb = 0
 
 
 def _start_child(memory_mb: int) -> None:
-    global _engine  # noqa: PLW0603  one engine a process, made once
+    global _memory_mb  # noqa: PLW0603  a fact about the process
     limit_this_process(memory_mb)
+    _memory_mb = memory_mb
+    _new_engine()
+
+
+def _new_engine() -> None:
+    global _engine  # noqa: PLW0603  one engine a process
+    if _engine:
+        _engine.close()
     _engine = duckdb.connect(
         config={
             "threads": "1",  # in the order of the file for nothing, and 10 % less CPU than two
-            "memory_limit": f"{memory_mb}MB",
+            "memory_limit": f"{_memory_mb}MB",
+            "enable_external_file_cache": "false",  # every file is read once
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
         }
     )
     _engine.execute("SET TimeZone='UTC'")
+
+
+def _renew_if_bloated() -> None:
+    """What a hostile chunk made the engine keep must not fail the next one."""
+    held = _db().execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()[0][0]
+    if held > (_memory_mb << 20) // 8:
+        _new_engine()
 
 
 def _db() -> duckdb.DuckDBPyConnection:
@@ -221,6 +244,8 @@ def stage(task: StageTask) -> StageReport:
             )
         except duckdb.Error as error:
             raise ChunkFailed(_first_line(error)) from error
+        finally:
+            _renew_if_bloated()
         scratch.staged.rename(task.target)
         if scratch.rejects.exists():
             scratch.rejects.rename(task.rejects)
@@ -266,7 +291,8 @@ def _stage_csv(task: StageTask, scratch: _Scratch) -> StageReport:
     bad_rows = _rewrite(task, scratch, len(names))
     columns = [f"c{n}" for n in range(len(names))]
     relation = _read_csv(scratch.records, Dialect(), columns, header=False, numbered=True)
-    return replace(_careful(relation, fields, scratch, bad_rows), notes=notes)
+    report = _careful(relation, fields, scratch, bad_rows)
+    return replace(report, notes=(*notes, *report.notes))
 
 
 def _stage_parquet(task: StageTask, scratch: _Scratch) -> StageReport:
@@ -286,7 +312,8 @@ def _stage_parquet(task: StageTask, scratch: _Scratch) -> StageReport:
         "(SELECT *, file_row_number + 1 AS _line "
         f"FROM read_parquet({path}, file_row_number=true, hive_partitioning=false))"
     )
-    return replace(_careful(numbered, fields, scratch, bad_rows=0), notes=notes)
+    report = _careful(numbered, fields, scratch, bad_rows=0)
+    return replace(report, notes=(*notes, *report.notes))
 
 
 def _fields(task: StageTask, columns: Sequence[tuple[str, str, str]]) -> tuple[list[_Field], tuple[str, ...]]:
@@ -307,7 +334,7 @@ def _fields(task: StageTask, columns: Sequence[tuple[str, str, str]]) -> tuple[l
                 wanted.name if wanted else name,
                 type,
                 length if type == STRING else None,
-                known,
+                fold(name) in task.fixed,
             )
         )
     return fields, tuple(notes)
@@ -323,13 +350,15 @@ def _read_csv(
     types = {**({"_line": "BIGINT"} if numbered else {}), **dict.fromkeys(columns, "VARCHAR")}
     listed = ", ".join(f"{literal(name)}: {literal(type)}" for name, type in types.items())
     ending = "new_line='\\n', " if numbered else ""  # else a quoted \\r could be taken for it
-    longest = _LONGEST_LINE if path.stat().st_size > _LONGEST_LINE // 32 else 2 << 20
+    longest = _USUAL_LINE
+    if numbered:  # whatever the usual reading could not take
+        longest = min(_LONGEST_LINE, max(_USUAL_LINE, path.stat().st_size))
     return (
         f"read_csv({literal(str(path))}, auto_detect=false, header={header}, columns={{{listed}}}, "
         f"delim={literal(dialect.separator)}, quote={literal(dialect.quote or '')}, "
         f"escape={literal(dialect.escape or '')}, nullstr='', allow_quoted_nulls=false, strict_mode=true, "
-        f"max_line_size={longest if numbered else 2 << 20}, {ending}compression='none', "
-        "hive_partitioning=false)"
+        f"max_line_size={longest}, buffer_size={max(longest, _READ_BUFFER)}, {ending}"
+        "compression='none', hive_partitioning=false)"
     )
 
 
@@ -339,7 +368,9 @@ def _read_csv(
 def _straight(relation: str, fields: Sequence[_Field], scratch: _Scratch) -> StageReport | None:
     """Write the chunk in one pass; None when anything in it needs care."""
     try:
-        rows = _write(f"SELECT {_select(fields, strict, _must_fit)} FROM {relation}", scratch.staged)
+        rows = _write(
+            f"SELECT {_select(fields, strict, _must_fit)} FROM {relation}", len(fields), scratch.staged
+        )
     except (duckdb.IOException, duckdb.OutOfMemoryException):
         raise  # not the rows' fault: the careful way would meet the same
     except duckdb.Error:
@@ -370,8 +401,14 @@ def _cut(value: str, length: int) -> str:
     return f"left({value}, {length})"
 
 
-def _write(query: str, path: Path) -> int:
-    copy = f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+def _write(query: str, columns: int, path: Path) -> int:
+    # the writer holds a row group in memory, and a dictionary a column: a wide table gets smaller ones
+    rows_a_group = max(2048, min(122_880, _CELLS_A_GROUP // columns))
+    dictionary = max(8192, min(1 << 20, _DICTIONARY_BYTES // columns))
+    copy = (
+        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
+        f"ROW_GROUP_SIZE {rows_a_group}, STRING_DICTIONARY_PAGE_SIZE_LIMIT {dictionary})"
+    )
     rows = int(_db().execute(copy).fetchall()[0][0])
     sync(path)  # here, beside other chunks, so that the load's own sync has nothing left to write
     return rows
@@ -400,19 +437,24 @@ def _rewrite(task: StageTask, scratch: _Scratch, width: int) -> int:
 
 
 def _careful(relation: str, fields: Sequence[_Field], scratch: _Scratch, bad_rows: int) -> StageReport:
-    fields = [_exact(f, relation) for f in fields]
+    declared, fields = fields, [_exact(f, relation) for f in fields]
     any_bad = " OR ".join(is_bad(f.source, f.type) for f in fields)
     bad_values = _write_rejects(relation, fields, any_bad, scratch.bad_values)
     good = f"(SELECT * FROM {relation} WHERE NOT ({any_bad}))"
     cuts = _cuts(good, fields)
-    rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", scratch.staged)
+    rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", len(fields), scratch.staged)
     first = _merge_rejects(scratch) if bad_rows + bad_values else ()
-    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first)
+    notes = tuple(
+        f"The column {before.name} holds values that do not fit {before.type}: stored as {after.type}."
+        for before, after in zip(declared, fields, strict=True)
+        if before.type != after.type
+    )
+    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first, notes)
 
 
 def _exact(field: _Field, relation: str) -> _Field:
     """A DECIMAL that keeps every value of the file as it is: wider if need be, else FLOAT."""
-    if field.type.kind is not ColumnKind.DECIMAL:
+    if field.type.kind is not ColumnKind.DECIMAL or field.fixed:
         return field
     scale = field.type.scale
     for type in (field.type, decimal(38, scale), FLOAT):

@@ -63,7 +63,8 @@ class Staging:
             return
         start = time.monotonic()
         try:
-            report = self._run(job, chunk, self._wanted(job))
+            table = self._table(job)
+            report = self._run(job, chunk, wanted_columns(job.spec.columns, table), _names(table))
         except HeadraceError as error:
             self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))
             return
@@ -75,11 +76,11 @@ class Staging:
         """Stage a chunk once more, in the columns that its job agreed on. Raises ChunkFailed."""
         start = time.monotonic()
         wanted = {fold(c.name): c for c in columns}
-        report = self._run(job, chunk, wanted)
+        report = self._run(job, chunk, wanted, frozenset(wanted))
         self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
         return report
 
-    def _run(self, job: Job, chunk: Chunk, wanted: dict[str, Column]) -> StageReport:
+    def _run(self, job: Job, chunk: Chunk, wanted: dict[str, Column], fixed: frozenset[str]) -> StageReport:
         source = self.chunks.path(job.id, chunk.id)
         try:
             task = StageTask(
@@ -89,6 +90,7 @@ class Staging:
                 file_type=chunk.file_type,
                 csv=job.spec.csv or CsvOptions(),
                 wanted=wanted,
+                fixed=fixed,
                 string_length=job.spec.fallback_length or self.string_length,
             )
             return self.stager.stage(task).result()
@@ -103,10 +105,14 @@ class Staging:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ChunkFailed(f"It could not be staged: {reason}") from error
 
-    def _wanted(self, job: Job) -> dict[str, Column]:
+    def _table(self, job: Job) -> Table | None:
         tables = self.tables.tables(job.pool_id) if job.spec.type is JobType.DELTA else ()
         target = job.spec.targets[0].folded
-        return wanted_columns(job.spec.columns, next((t for t in tables if t.ref.folded == target), None))
+        return next((t for t in tables if t.ref.folded == target), None)
+
+
+def _names(table: Table | None) -> frozenset[str]:
+    return frozenset(fold(c.name) for c in table.columns) if table else frozenset()
 
 
 def wanted_columns(declared: Sequence[DeclaredColumn], table: Table | None) -> dict[str, Column]:

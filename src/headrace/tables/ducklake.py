@@ -58,6 +58,9 @@ from headrace.tables.upkeep import Upkeep, rows_as_files
 
 _ATTACHED_AT_ONCE = 64
 _INLINED_DELETES = 1000
+_MOST_COLUMNS = 1900
+"""The catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
+
 _FEW_ROWS = 50_000
 """Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
 
@@ -332,6 +335,10 @@ class _Transaction:
         if ref.connection_id:
             self._cursor.execute(
                 f"CREATE SCHEMA IF NOT EXISTS {self._lake.alias}.{quoted(ref.connection_id)}"
+            )
+        if len(load.columns) > _MOST_COLUMNS:
+            raise SchemaMismatch(
+                f"A table may have {_MOST_COLUMNS} columns; this one has {len(load.columns)}."
             )
         table = _name(self._lake, ref)
         columns = ", ".join(f"{quoted(c.name)} {sql_type(c.type)}" for c in load.columns)

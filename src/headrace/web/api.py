@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Query, Response
@@ -191,7 +191,7 @@ def _version(version: Version) -> dict[str, Any]:
 
 def create_key(sent: NewKey, use: Use) -> JSONResponse:
     """The secret is in this answer and nowhere else."""
-    key, secret = use.access.create(sent.name, sent.kind, sent.permissions, sent.pools, sent.expiresAt)
+    key, secret = use.access.create(sent.name, sent.kind, sent.permissions, sent.pools, _utc(sent.expiresAt))
     return JSONResponse({**_key(key), "key": secret}, status_code=201)
 
 
@@ -202,6 +202,11 @@ def list_keys(use: Use) -> list[dict[str, Any]]:
 def revoke_key(key_id: str, use: Use) -> Response:
     use.access.revoke(key_id)
     return Response(status_code=204)
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    """A time without a zone is UTC."""
+    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -1,0 +1,319 @@
+"""The documents say what the code does: every name in them is compared, every command executed."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic_core import PydanticUndefined
+
+import headrace.metadata.jobs
+from harness import RunningServer, own_job, run_job, sql
+from headrace import __version__, csvrecords, staging
+from headrace.crashpoints import POINTS
+from headrace.datepatterns import _FIELDS
+from headrace.errors import HeadraceError, LoadFailed
+from headrace.model import ChunkState, ColumnKind, JobStatus
+from headrace.settings import Settings
+from headrace.web.routes import ROUTES
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+ids = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+
+
+def document(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def rows(name: str) -> list[tuple[str, ...]]:
+    """The cells of every row of every table; a bar in a cell is written as ``\\|``."""
+    lines = [line for line in document(name).splitlines() if line.startswith("| ")]
+    return [tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]) for line in lines]
+
+
+def coded(text: str) -> list[str]:
+    return re.findall(r"`([^`]*)`", text)
+
+
+def blocks(name: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document(name), re.S | re.M)
+
+
+# -- names ---------------------------------------------------------------------------------------------
+
+
+def test_settings() -> None:
+    written = [row for row in rows("docs/settings.md") if row[0] != "setting"]
+    assert written == [
+        (f"`{name}`", f"`HEADRACE_{name.upper()}`", _default(field.default), field.description)
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "one a core, at most 8"
+    if value is None or value == "":
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+@ids
+def test_settings_that_are_mentioned_exist(path: Path) -> None:
+    mentioned = set(re.findall(r"HEADRACE_[A-Z_]+", path.read_text()))
+    assert mentioned <= {f"HEADRACE_{name.upper()}" for name in Settings.model_fields}
+
+
+def _classes(root: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
+    for cls in root.__subclasses__():
+        yield cls
+        yield from _classes(cls)
+
+
+def test_errors() -> None:
+    written = [row for row in rows("docs/errors.md") if row[0] not in ("error", "code") and len(row) > 2]
+    by_name = {row[0]: row[1:] for row in written if row[0]}
+    known = {cls.__name__: cls for cls in _classes(HeadraceError)}
+    assert by_name.keys() == known.keys()
+    for name, cls in known.items():
+        retry = "yes" if cls.retry else "no"
+        http = () if issubclass(cls, LoadFailed) else (str(cls.status),)
+        expected = (f"`{cls.code}`", *http, retry)
+        assert by_name[name][: len(expected)] == expected
+
+
+def test_codes_of_rejects() -> None:
+    ours = re.findall(r"MalformedRecord\(\s*\"([\w-]+)\"", Path(csvrecords.__file__).read_text())
+    ours += re.findall(r"'([\w-]+)\\' AS \"code\"", Path(staging.__file__).read_text())
+    written = [coded(row[0])[0] for row in rows("docs/errors.md") if len(row) == 2 and row[0] != "code"]
+    assert len(set(ours)) > 5
+    assert sorted(written) == sorted(set(ours))
+
+
+def test_routes() -> None:
+    written = {
+        (method, coded(path)[0], needs)
+        for method, path, needs, _ in rows("docs/api.md")
+        if method != "method"
+    }
+    assert written == {(r.method, r.path.replace(":part", ""), str(r.needs)) for r in ROUTES}
+
+
+def test_crash_points() -> None:
+    steps = [row for row in rows("ARCHITECTURE.md") if len(row) == 4 and row[0][0].isdigit()]
+    assert [point for row in steps for point in coded(row[3])] == list(POINTS)
+
+
+def test_the_diagram_of_states_is_the_one_in_the_code() -> None:
+    source = (headrace.metadata.jobs.__doc__ or "").partition("::\n")[2]
+    diagram = [line.strip() for line in source.splitlines() if line.strip()]
+    assert diagram == [line.strip() for line in blocks("docs/api.md", "")[0].splitlines()]
+    assert set(re.findall(r"[A-Z]+\b", diagram[0])) == set(JobStatus)
+
+
+@pytest.mark.parametrize("name", ["docs/api.md", "ARCHITECTURE.md"])
+def test_states_are_named(name: str) -> None:
+    assert all(re.search(rf"\b{status}\b", document(name)) for status in JobStatus)
+    assert all(f"`{state}`" in document("docs/api.md") for state in ChunkState)
+
+
+def test_letters_of_date_patterns() -> None:
+    letters = re.search(r"pattern letters `([^`]*)`", document("docs/semantics.md"))
+    assert letters is not None
+    assert {word[0] for word in letters[1].split()} == {letter[0] for letter in _FIELDS}
+
+
+def test_this_version_is_in_the_changelog() -> None:
+    assert f"\n## {__version__}\n" in document("CHANGELOG.md")
+
+
+# -- form ----------------------------------------------------------------------------------------------
+
+
+def test_architecture_is_short() -> None:
+    assert len(document("ARCHITECTURE.md").splitlines()) < 120
+
+
+@ids
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_files_that_the_architecture_names_exist() -> None:
+    named = {
+        name for name in coded(document("ARCHITECTURE.md")) if re.fullmatch(r"[\w/.]+(\.py|\.md|/)", name)
+    }
+    missing = {n for n in named if not any((ROOT / base / n).exists() for base in ("", "src/headrace"))}
+    assert not missing
+
+
+def test_make_knows_the_commands() -> None:
+    targets = set(re.findall(r"^(\w+):", document("Makefile"), re.M))
+    for path in DOCUMENTS:
+        assert (
+            set(re.findall(r"\bmake (setup|serve|demo|test|lint|bench|faults)\b", path.read_text()))
+            <= targets
+        )
+
+
+_OF_A_MACHINE = re.compile(r"(?<![\w.~-])/([h]ome|[r]oot|[w]ork|[U]sers|[m]nt)/[\w.]+")
+_REGISTRY = re.compile(
+    r"[p]ypi\.org|[p]ythonhosted|[-_][i]ndex[-_]url|[r]egistry\.npmjs|[a]rtifactory|[n]exus|://[\w.:-]+/[s]imple\b"
+)
+
+
+def test_no_file_knows_a_machine_or_a_registry() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b""
+        if b"\0" in content:
+            continue
+        text = content.decode()
+        assert str(ROOT) not in text, name
+        found = _OF_A_MACHINE.search(text) or _REGISTRY.search(text)
+        assert not found, f"{name}: {found and found[0]}"
+
+
+# -- commands ------------------------------------------------------------------------------------------
+
+
+def bash(server: RunningServer, folder: Path, script: str) -> str:
+    """Run commands of a document, in a shell that stops at the first error."""
+    env = {**os.environ, "URL": server.url, "KEY": server.admin_key, "no_proxy": "*"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        check=False,
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_first_push_of_the_readme(server: RunningServer, tmp_path: Path) -> None:
+    _, push = blocks("README.md", "bash")
+    status, answer = bash(server, tmp_path, push).split("\n", 1)
+    assert status == "DONE"
+    assert '["0001","Ada","12.50",' in answer
+    assert '["0002","Grace",null,' in answer
+
+
+def test_it_is_on_the_first_screen() -> None:
+    lines = document("README.md").splitlines()
+    assert next(n for n, line in enumerate(lines, 1) if "/sql" in line) <= 40
+
+
+def test_the_variables_of_the_readme_have_the_defaults_of_the_server() -> None:
+    _, push = blocks("README.md", "bash")
+    settings = Settings.model_construct()
+    url, key = f"http://{settings.host}:{settings.port}", f"$(cat {settings.data_dir}/admin-key)"
+    assert push.startswith(f"URL=${{URL:-{url}}} KEY=${{KEY:-{key}}}\n")
+
+
+def test_a_key_is_made_as_the_operations_say(server: RunningServer, tmp_path: Path) -> None:
+    _, push = blocks("README.md", "bash")
+    [make] = blocks("docs/operations.md", "bash")
+    assert '"key":"hr_app_' in bash(server, tmp_path, push + make)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
+def test_things_lie_where_the_documents_say(
+    server: RunningServer, pool: str, api: httpx.Client, name: str
+) -> None:
+    run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")
+    tree = document(name).partition("    headrace-data/")[2].partition("\n\n")[0].splitlines()[1:]
+    written = {part for line in tree for part in line.strip().split("  ")[0].split(", ")}
+    top = {part.partition("/")[0] for part in written}
+    of_a_pool = {part.split("/")[2] for part in written if part.startswith("pools/")}
+    there = {path.name for path in server.data_dir.iterdir()}
+    now_and_then = {"temp", "tls-cert.pem", "tls-key.pem"}
+    assert {"admin-key", "metadata.sqlite", "chunks", "pools"} <= top <= there | now_and_then
+    assert {"catalog.sqlite", "data"} <= of_a_pool
+    assert of_a_pool <= {path.name for path in (server.data_dir / "pools" / pool).iterdir()}
+
+
+# -- what CSV may spell --------------------------------------------------------------------------------
+
+
+def spellings() -> Iterator[tuple[str, list[tuple[str, str | None]], bool, list[str]]]:
+    """Of the table: columnType; spellings and what is stored, None: something; blanks; what is rejected."""
+    for kind, accepted, blanks, rejected in (r for r in rows("docs/semantics.md") if len(r) == 4):
+        if kind in set(ColumnKind):
+            pairs = re.findall(r"`([^`]*)`(?: = `([^`]*)`)?", accepted)
+            yield kind, [(a, b or None) for a, b in pairs], blanks != "no", coded(rejected)
+
+
+TYPES = list(spellings())
+
+
+def test_every_type_is_in_the_table() -> None:
+    assert {kind for kind, *_ in TYPES} == set(ColumnKind) - {ColumnKind.DECIMAL, ColumnKind.UNKNOWN}
+
+
+@pytest.mark.parametrize(("kind", "accepted", "blanks", "rejected"), TYPES, ids=[t[0] for t in TYPES])
+def test_csv_spellings(
+    api: httpx.Client,
+    pool: str,
+    kind: str,
+    accepted: list[tuple[str, str | None]],
+    blanks: bool,
+    rejected: list[str],
+) -> None:
+    padded = f" {accepted[0][0]} "
+    texts = [*(text for text, _ in accepted), *rejected, padded]
+    lines = "".join(f"{number},{text}\n" for number, text in enumerate(texts))
+    columns = [{"columnName": "n", "columnType": "INTEGER"}, {"columnName": "v", "columnType": kind}]
+    job = run_job(
+        api,
+        pool,
+        "t",
+        [f"n,v\n{lines}".encode()],
+        fileType="CSV",
+        tableSchema={"tableName": "t", "columns": columns},
+        maxRejectedShare=1,
+    )
+    assert job["status"] == "DONE", job["logs"]
+    stored = {n: None if v is None else str(v) for n, v in sql(api, pool, "SELECT n, v FROM t")}
+    for number, (text, expected) in enumerate(accepted):
+        assert stored.get(number) == (expected or stored.get(number)) is not None, text
+    refused = {texts[n] for n in range(len(texts)) if n not in stored}
+    assert refused == {*rejected, *([] if blanks else [padded])}
+
+
+def test_empty_fields(api: httpx.Client, pool: str) -> None:
+    schema = {"tableName": "t", "columns": [{"columnName": "i", "columnType": "INTEGER"}]}
+    run_job(api, pool, "t", [b'i,s\n,\n"",""\n"  ",NULL\n'], fileType="CSV", tableSchema=schema)
+    assert sql(api, pool, "SELECT i, s FROM t ORDER BY s NULLS FIRST") == [
+        [None, None],
+        [None, ""],
+        [None, "NULL"],
+    ]
+
+
+def test_counts(api: httpx.Client, pool: str) -> None:
+    job = run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")
+    counts = own_job(api, pool, job["id"])["counts"]
+    written = [
+        coded(row[0])[0] for row in rows("docs/semantics.md") if len(row) == 2 and row[0].startswith("`")
+    ]
+    assert written == list(counts)
+    law = re.search(r"^    rowsIn = (.*)$", document("docs/semantics.md"), re.M)
+    assert law is not None
+    assert law[1].split(" + ") == written[1:]

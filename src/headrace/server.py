@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 
 from headrace import crashpoints
@@ -31,6 +32,8 @@ from headrace.tables.sandbox import Sandbox
 from headrace.web.context import Services
 from headrace.web.routes import application
 from headrace.worker import Staging, Worker
+
+log = structlog.get_logger()
 
 CELONIS_STRING_LENGTH = 80
 
@@ -54,7 +57,10 @@ class Parts:
 
     def stop(self, seconds: float) -> None:
         self.draining.set()
-        self.worker.stop(seconds)
+        if not self.worker.stop(seconds):
+            # a load goes on; the next start finds it as after a crash, and that is safe
+            log.warning("ended in the middle of a load", seconds=seconds)
+            os._exit(0)
         self.stager.close()
         self.sandbox.close()
         self.reducer.close()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from heapq import merge
@@ -106,6 +105,7 @@ class Stager:
 
     def __init__(self, *, processes: int, memory_mb: int, seconds: int) -> None:
         self._seconds = seconds
+        self.closed = False
         self._stagers = process_pool(processes, _start_child, (memory_mb,), at_once=True)
         self._looker = process_pool(1, _start_child, (memory_mb,), at_once=True)
 
@@ -121,11 +121,27 @@ class Stager:
         except (ChildDied, TimeoutError) as error:
             raise ChunkUnreadable("The Parquet file cannot be read: its footer is damaged.") from error
 
-    def stage(self, task: StageTask) -> Future[StageReport]:
-        """Stage in a child; the future raises ChunkFailed when the chunk, and nothing else, is lost."""
-        return self._stagers.schedule(stage, args=(task,), timeout=self._seconds)
+    def stage(self, task: StageTask) -> StageReport:
+        """Stage in a child. Raises ChunkFailed when the chunk, and nothing else, is lost.
+
+        A child that dies may have been somebody else's victim, so its chunk gets a second one.
+        """
+        for last in (False, True):
+            try:
+                return self._stagers.schedule(stage, args=(task,), timeout=self._seconds).result()
+            except ChildDied as error:
+                if last or self.closed:
+                    raise ChunkFailed(
+                        f"The process that read it ended with code {error.code}: the file is damaged, or "
+                        "needs more memory than staging_memory_mb."
+                    ) from error
+            except TimeoutError as error:
+                raise ChunkFailed("Reading it took longer than staging_seconds.") from error
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
+        """Kill the children. What they were staging is not lost, but not staged either."""
+        self.closed = True
         for pool in (self._stagers, self._looker):
             pool.stop()
             pool.join()

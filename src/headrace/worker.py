@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import structlog
 
-from headrace.children import ChildDied
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
 from headrace.errors import ChunkFailed, HeadraceError, Internal
@@ -66,7 +65,8 @@ class Staging:
             table = self._table(job)
             report = self._run(job, chunk, wanted_columns(job.spec.columns, table), _names(table))
         except HeadraceError as error:
-            self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))
+            if not self.stager.closed:  # else the next start stages it
+                self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))
             return
         crash_point("staged")
         self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
@@ -93,14 +93,7 @@ class Staging:
                 fixed=fixed,
                 string_length=job.spec.fallback_length or self.string_length,
             )
-            return self.stager.stage(task).result()
-        except ChildDied as error:
-            raise ChunkFailed(
-                f"The process that read it ended with exit code {error.code}: the file is damaged, or "
-                "needs more memory than staging_memory_mb."
-            ) from error
-        except TimeoutError as error:
-            raise ChunkFailed("Reading it took longer than staging_seconds.") from error
+            return self.stager.stage(task)
         except (OSError, MemoryError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ChunkFailed(f"It could not be staged: {reason}") from error
@@ -223,14 +216,19 @@ class Worker:
         try:
             self._staging.stage(chunk)
         except Exception:
-            # the row still says received: the next start stages it again, and its job waits until then
             log.exception("staging failed", chunk=chunk.id, job=chunk.job_id)
-            self._metadata.chunks.failed(chunk.id, "An error of the server; its log has the details.", 0)
+            if not self._stopping.is_set():
+                self._metadata.chunks.failed(chunk.id, "An error of the server; its log has the details.", 0)
         self.wake()
 
     def _load_loop(self) -> None:
         while not self._stopping.is_set():
-            if not self._load_next():
+            try:
+                found = self._load_next()
+            except Exception:
+                log.exception("a worker stumbled, and goes on")
+                found = False
+            if not found:
                 with self._wake:
                     self._wake.wait(_IDLE_SECONDS)
 
@@ -271,4 +269,10 @@ class Worker:
         while not self._stopping.wait(self._lease.total_seconds() / 4) or self._running:
             running = list(self._running.items())
             if running:
-                self._metadata.jobs.heartbeat(running, now(), self._lease)
+                self._beat(running)
+
+    def _beat(self, running: list[tuple[str, int]]) -> None:
+        try:
+            self._metadata.jobs.heartbeat(running, now(), self._lease)
+        except Exception:
+            log.exception("a heartbeat was missed")

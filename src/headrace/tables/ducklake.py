@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -58,6 +59,9 @@ from headrace.tables.upkeep import Upkeep, rows_as_files
 
 _ATTACHED_AT_ONCE = 64
 _INLINED_DELETES = 1000
+_PAUSES = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between the tries of a load while another process holds the catalog."""
+
 _MOST_COLUMNS = 1900
 """The catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
 
@@ -147,10 +151,7 @@ class DuckLakeTables:
         if not self.files(pool_id).catalog.exists():
             return None
         with self._cursor(pool_id) as (cursor, lake):
-            rows = cursor.execute(
-                f"SELECT receipt FROM {lake.alias}.{_BOOKS}.loads WHERE job_id = ?", [job_id]
-            ).fetchall()
-        return _read_receipt(rows[0][0]) if rows else None
+            return _receipt(cursor, lake, job_id)
 
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
         with self._cursor(pool_id) as (cursor, lake):
@@ -160,20 +161,16 @@ class DuckLakeTables:
 
     def load(self, pool_id: str, load: Load) -> Receipt:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
-            attempt = lake.files.data / "up" / f"{load.job_id}-{load.fence}"
-            _forget_older_attempts(attempt)
-            cursor.execute("BEGIN")
-            try:
-                receipt = _Transaction(cursor, lake, load, attempt).run()
-                crash_point("before-commit")
-                load.still_mine()
-                cursor.execute("COMMIT")
-            except BaseException:
-                _rollback(cursor)
-                shutil.rmtree(attempt, ignore_errors=True)
-                raise
-        crash_point("committed")
-        return receipt
+            for pause in _PAUSES:
+                try:
+                    return _load(cursor, lake, load)
+                except duckdb.Error as error:
+                    if not _passes(error):
+                        raise
+                time.sleep(pause)
+                if committed := _receipt(cursor, lake, load.job_id):
+                    return committed  # the error came after all was done
+            return _load(cursor, lake, load)
 
     def maintain(self, pool_id: str, ref: TableRef) -> None:
         """Every ``upkeep_loads`` loads of a table; the others return at once."""
@@ -266,7 +263,34 @@ def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:
     return engine
 
 
+def _passes(error: duckdb.Error) -> bool:
+    """Another process holds the catalog for a moment: nothing of ours was committed."""
+    return any(words in str(error) for words in ("database is locked", "Transaction conflict"))
+
+
 # -- one load ------------------------------------------------------------------------------------------
+
+
+def _load(cursor: duckdb.DuckDBPyConnection, lake: _Lake, load: Load) -> Receipt:
+    """One try: wholly or not at all."""
+    attempt = lake.files.data / "up" / f"{load.job_id}-{load.fence}"
+    _forget_older_attempts(attempt)
+    cursor.execute("BEGIN")
+    try:
+        receipt = _Transaction(cursor, lake, load, attempt).run()
+        crash_point("before-commit")
+        load.still_mine()
+    except BaseException:
+        _rollback(cursor)
+        shutil.rmtree(attempt, ignore_errors=True)
+        raise
+    try:
+        cursor.execute("COMMIT")
+    except BaseException:
+        _rollback(cursor)  # its files stay: an error does not prove that nothing was committed
+        raise
+    crash_point("committed")
+    return receipt
 
 
 class _Transaction:
@@ -481,6 +505,12 @@ class _Transaction:
             load.duplicates,
             tuple(dict.fromkeys(self._logs)),
         )
+
+
+def _receipt(cursor: duckdb.DuckDBPyConnection, lake: _Lake, job_id: str) -> Receipt | None:
+    query = f"SELECT receipt FROM {lake.alias}.{_BOOKS}.loads WHERE job_id = ?"
+    rows = cursor.execute(query, [job_id]).fetchall()
+    return _read_receipt(rows[0][0]) if rows else None
 
 
 def _read_receipt(text: str) -> Receipt:

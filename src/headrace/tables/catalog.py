@@ -1,0 +1,143 @@
+"""A lake's catalog: which tables, versions and receipts it knows.
+
+Asked of the lake itself: information_schema would touch every attached lake.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from headrace.conversion import quoted
+from headrace.model import (
+    BOOLEAN,
+    CHANGE_DATE,
+    DATE,
+    DATETIME,
+    FLOAT,
+    INTEGER,
+    STRING,
+    TIME,
+    Column,
+    ColumnKind,
+    ColumnType,
+    Receipt,
+    Table,
+    TableRef,
+    Version,
+    decimal,
+)
+from headrace.tables.sandbox import LakeFiles
+
+BOOKS = "headrace"
+"""The lake's schema for what is ours."""
+
+_STORED = {
+    "varchar": STRING,
+    "int64": INTEGER,
+    "float64": FLOAT,
+    "boolean": BOOLEAN,
+    "date": DATE,
+    "time": TIME,
+    "timestamp": DATETIME,
+}
+
+
+@dataclass
+class Lake:
+    """An attached lake: its alias in the engine, its one writer lock, who is using it."""
+
+    alias: str
+    files: LakeFiles
+    writer: threading.RLock
+    users: int = 0
+
+
+def table_name(lake: Lake, ref: TableRef) -> str:
+    return f"{lake.alias}.{quoted(ref.connection_id or 'main')}.{quoted(ref.name)}"
+
+
+def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> list[Table]:
+    """Asked of the lake itself: information_schema would touch every attached lake."""
+    books = f"__ducklake_metadata_{lake.alias}"
+    rows = cursor.execute(
+        f"SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
+        f"FROM {books}.ducklake_table t JOIN {books}.ducklake_schema s USING (schema_id) "
+        f"JOIN {books}.ducklake_column c ON c.table_id = t.table_id AND c.end_snapshot IS NULL "
+        f"LEFT JOIN {books}.ducklake_table_stats n ON n.table_id = t.table_id "
+        f"LEFT JOIN {books}.ducklake_tag g ON g.object_id = t.table_id AND g.end_snapshot IS NULL "
+        f"AND g.key = 'comment' "
+        f"WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND c.parent_column IS NULL "
+        f"AND s.schema_name <> '{BOOKS}' ORDER BY t.table_id, c.column_order"
+    ).fetchall()
+    grouped: dict[tuple[str, str, str | None, int | None], list[tuple[str, str]]] = {}
+    for schema, table, column, type, comment, records in rows:
+        grouped.setdefault((schema, table, comment, records), []).append((column, type))
+    return [_table(*about, columns) for about, columns in grouped.items()]
+
+
+def _table(
+    schema: str, name: str, comment: str | None, records: int | None, columns: Sequence[tuple[str, str]]
+) -> Table:
+    known = json.loads(comment) if comment else {}
+    lengths: dict[str, int] = known.get("lengths", {})
+    return Table(
+        TableRef(name, None if schema == "main" else schema),
+        tuple(Column(n, _stored(type), lengths.get(n)) for n, type in columns if n != CHANGE_DATE),
+        records,
+        tuple(known.get("unique", ())),
+    )
+
+
+def _stored(catalog_type: str) -> ColumnType:
+    if catalog_type.startswith("decimal("):
+        precision, scale = catalog_type.removeprefix("decimal(").removesuffix(")").split(",")
+        return decimal(int(precision), int(scale))
+    return _STORED.get(catalog_type, ColumnType(ColumnKind.STRING))
+
+
+def versions_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> list[Version]:
+    books = f"__ducklake_metadata_{lake.alias}"
+    ids = cursor.execute(
+        f"SELECT t.table_id FROM {books}.ducklake_table t JOIN {books}.ducklake_schema s USING (schema_id) "
+        "WHERE t.table_name = ? AND s.schema_name = ?",
+        [ref.name, ref.connection_id or "main"],
+    ).fetchall()
+    wanted = {str(row[0]) for row in ids}
+    rows = cursor.execute(
+        "SELECT s.snapshot_id, s.snapshot_time::VARCHAR, c.changes_made, c.commit_message, "
+        f"c.commit_extra_info FROM {books}.ducklake_snapshot s "
+        f"JOIN {books}.ducklake_snapshot_changes c USING (snapshot_id) "
+        "ORDER BY 1 DESC"
+    ).fetchall()
+    return [
+        Version(int(id), datetime.fromisoformat(at), job, message or "upkeep")
+        for id, at, changes, message, job in rows
+        if _touches(changes or "", wanted, ref)
+    ]
+
+
+def _touches(changes: str, table_ids: set[str], ref: TableRef) -> bool:
+    """``changes`` reads like ``created_table:"main"."t",inserted_into_table:3,inlined_delete:3``."""
+    schema = ref.connection_id or "main"
+    if f"{quoted(schema)}.{quoted(ref.name)}" in changes:
+        return True
+    return any(part.rpartition(":")[2] in table_ids for part in changes.split(","))
+
+
+def receipt_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> Receipt | None:
+    query = f"SELECT receipt FROM {lake.alias}.{BOOKS}.loads WHERE job_id = ?"
+    rows = cursor.execute(query, [job_id]).fetchall()
+    return _read_receipt(rows[0][0]) if rows else None
+
+
+def _read_receipt(text: str) -> Receipt:
+    fields = json.loads(text)
+    fields["change_date"] = datetime.fromisoformat(fields["change_date"])
+    fields["logs"] = tuple(fields["logs"])
+    return Receipt(**fields)

@@ -1,0 +1,332 @@
+"""One load: what happens between BEGIN and COMMIT of a lake's transaction.
+
+The engine syncs its catalog and no Parquet file, so every file that the transaction adds or writes is synced
+here, before the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from headrace.conversion import literal, quoted, sql_type
+from headrace.crashpoints import crash_point
+from headrace.durable import sync
+from headrace.errors import SchemaMismatch
+from headrace.model import CHANGE_DATE, Column, JobType, Receipt, Table, TableRef, UpsertStrategy, fold
+from headrace.tables import Load
+from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
+from headrace.tables.upkeep import rows_as_files
+
+_MOST_COLUMNS = 1900
+"""The catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
+
+_FEW_ROWS = 50_000
+"""Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
+
+_OURS = ("up", "compact")
+"""Folders of the data folder that we write, not the engine."""
+
+
+def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt:
+    """One try: wholly or not at all."""
+    attempt = lake.files.data / "up" / f"{load.job_id}-{load.fence}"
+    _forget_older_attempts(attempt)
+    cursor.execute("BEGIN")
+    try:
+        receipt = Transaction(cursor, lake, load, attempt).run()
+        crash_point("before-commit")
+        load.still_mine()
+    except BaseException:
+        _rollback(cursor)
+        shutil.rmtree(attempt, ignore_errors=True)
+        raise
+    try:
+        cursor.execute("COMMIT")
+    except BaseException:
+        _rollback(cursor)  # its files stay: an error does not prove that nothing was committed
+        raise
+    crash_point("committed")
+    return receipt
+
+
+class Transaction:
+    """What happens between BEGIN and COMMIT, for every target of one load."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load, attempt: Path) -> None:
+        self._cursor = cursor
+        self._lake = lake
+        self._load = load
+        self._attempt = attempt
+        self._logs: list[str] = []
+
+    def run(self) -> Receipt:
+        receipts = [self._apply(number, ref) for number, ref in enumerate(self._load.targets)]
+        receipt = receipts[0]
+        self._cursor.execute(
+            f"INSERT INTO {self._lake.alias}.{BOOKS}.loads VALUES (?, ?, ?, ?)",
+            [
+                receipt.job_id,
+                receipt.change_date.replace(tzinfo=None),
+                [ref.name for ref in self._load.targets],
+                json.dumps(asdict(receipt), default=str),
+            ],
+        )
+        self._cursor.execute(
+            f"CALL ducklake_set_commit_message({literal(self._lake.alias)}, 'headrace', "
+            f"{literal(self._load.type)}, extra_info => {literal(receipt.job_id)})"
+        )
+        return receipt
+
+    def _apply(self, number: int, ref: TableRef) -> Receipt:
+        folder = self._attempt / str(number)
+        existing = next((t for t in all_tables(self._cursor, self._lake) if t.ref.folded == ref.folded), None)
+        before = _listing(self._lake.files.data)
+        if existing is None and not self._load.columns:
+            return self._receipt()
+        if existing is None and not self._load.upserts and self._load.deletes:
+            return self._receipt(not_found=self._load.delete_rows)
+        if existing is None or self._load.type is JobType.REPLACE:
+            receipt = self._replace(existing, ref, folder)
+        else:
+            receipt = self._merge(existing, folder)
+        _sync(folder, _listing(self._lake.files.data) - before)
+        return receipt
+
+    def _replace(self, existing: Table | None, ref: TableRef, folder: Path) -> Receipt:
+        load, ref = self._load, existing.ref if existing else ref
+        if existing is None or not self._empty(existing):
+            self._create(ref)
+        self._add(ref, load.upserts, folder)
+        return self._receipt(inserted=load.upsert_rows, not_found=load.delete_rows)
+
+    def _empty(self, table: Table) -> bool:
+        """Delete all rows of a small table that stays as it is otherwise; False if it must be made anew."""
+        load = self._load
+        unique = tuple(sorted(map(fold, load.keys))) if load.unique else ()
+        same = table.columns == load.columns and table.unique_keys == unique
+        if load.type is not JobType.REPLACE or not same or (table.rows or 0) > _FEW_ROWS:
+            return False
+        with rows_as_files(self._cursor):  # whole files go; inlined, each of their rows would be noted
+            self._cursor.execute(f"DELETE FROM {table_name(self._lake, table.ref)}")
+        return True
+
+    def _create(self, ref: TableRef) -> None:
+        load = self._load
+        if ref.connection_id:
+            self._cursor.execute(
+                f"CREATE SCHEMA IF NOT EXISTS {self._lake.alias}.{quoted(ref.connection_id)}"
+            )
+        if len(load.columns) > _MOST_COLUMNS:
+            raise SchemaMismatch(
+                f"A table may have {_MOST_COLUMNS} columns; this one has {len(load.columns)}."
+            )
+        table = table_name(self._lake, ref)
+        columns = ", ".join(f"{quoted(c.name)} {sql_type(c.type)}" for c in load.columns)
+        stamp = f"{quoted(CHANGE_DATE)} TIMESTAMP"
+        self._cursor.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(filter(None, (columns, stamp)))})")
+        self._remember(ref, load.columns, unique_keys=load.keys if load.unique else ())
+
+    def _merge(self, table: Table, folder: Path) -> Receipt:
+        load = self._load
+        columns = self._fit_columns(table)
+        missing = [c for c in columns if not any(fold(c.name) == fold(p.name) for p in load.columns)]
+        keeps = load.keys and missing and load.strategy is not UpsertStrategy.UPSERT_WITH_NULLIFICATION
+        name = table_name(self._lake, table.ref)
+        known = bool(load.keys) and set(map(fold, load.keys)) == set(table.unique_keys)
+        upserts: Sequence[Path] = load.upserts
+        if keeps and upserts:
+            upserts = [self._with_kept_columns(name, upserts, missing, folder)]
+        found = self._delete(name, load.deletes, exact=known)
+        updated = self._delete(name, load.upserts, exact=known and load.unique) if load.keys else 0
+        self._add(table.ref, upserts, folder)
+        unique = table.unique_keys if known and load.unique else ()
+        if columns != table.columns or unique != table.unique_keys:
+            self._remember(table.ref, columns, unique_keys=unique)
+        return self._receipt(
+            inserted=load.upsert_rows - updated,
+            updated=updated,
+            deleted=found,
+            not_found=load.delete_rows - found,
+        )
+
+    def _fit_columns(self, table: Table) -> tuple[Column, ...]:
+        """Add what is new, widen what must be; answers the columns of the table afterwards."""
+        load = self._load
+        new = [c for c in load.columns if table.column(c.name) is None]
+        if new and load.strategy is UpsertStrategy.UPSERT_WITH_UNCHANGED_METADATA:
+            names = ", ".join(c.name for c in new)
+            raise SchemaMismatch(
+                f"The table {table.ref.name} has no column {names}, and {load.strategy} adds none."
+            )
+        name = table_name(self._lake, table.ref)
+        for column in new:
+            self._cursor.execute(
+                f"ALTER TABLE {name} ADD COLUMN {quoted(column.name)} {sql_type(column.type)}"
+            )
+            self._logs.append(f"The column {column.name} ({column.type}) was added to the table.")
+        return (*(self._widened(name, c) for c in table.columns), *new)
+
+    def _widened(self, name: str, column: Column) -> Column:
+        pushed = next((c for c in self._load.columns if fold(c.name) == fold(column.name)), None)
+        if pushed is None:
+            return column
+        if pushed.type != column.type:
+            self._cursor.execute(
+                f"ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} TYPE {sql_type(pushed.type)}"
+            )
+            self._logs.append(f"The column {column.name} was widened from {column.type} to {pushed.type}.")
+        whole = column.length is None or pushed.length is None
+        return Column(
+            column.name, pushed.type, None if whole else max(column.length or 0, pushed.length or 0)
+        )
+
+    def _with_kept_columns(
+        self, name: str, upserts: Sequence[Path], missing: Sequence[Column], folder: Path
+    ) -> Path:
+        """The pushed rows with what the table holds in the columns that the push lacks."""
+        load = self._load
+        target = _change_date_folder(folder, load.change_date) / "kept.parquet"
+        on = " AND ".join(f"t.{quoted(k)} IS NOT DISTINCT FROM s.{quoted(k)}" for k in load.keys)
+        keys = ", ".join(f"t.{quoted(k)}" for k in load.keys)
+        kept = ", ".join(f"t.{quoted(c.name)}" for c in missing)
+        # a table may hold a key twice (it was appended to): its newest row is the one that goes on
+        old = (
+            f"SELECT {keys}, {kept} FROM {name} t SEMI JOIN ({_read(upserts)}) s ON {on} "
+            f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY t.rowid DESC) = 1"
+        )
+        self._cursor.execute(
+            f"COPY (SELECT s.*, {kept} FROM ({_read(upserts)}) s LEFT JOIN ({old}) t ON {on}) "
+            f"TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+        )
+        return target
+
+    def _delete(self, name: str, files: Sequence[Path], *, exact: bool) -> int:
+        """Delete the rows whose key is in ``files``; answers how many rows of the files found one.
+
+        ``exact``: keys are unique on both sides, so that the deleted rows are the found ones.
+        """
+        if not files:
+            return 0
+        on = self._on(files)
+        rows = _read(files)
+        found = 0
+        if not exact:
+            query = f"SELECT count(*) FROM ({rows}) s SEMI JOIN {name} t ON {on}"
+            found = int(self._cursor.execute(query).fetchall()[0][0])
+        deleted = self._cursor.execute(f"DELETE FROM {name} t USING ({rows}) s WHERE {on}").fetchall()[0][0]
+        return int(deleted) if exact else found
+
+    def _on(self, files: Sequence[Path]) -> str:
+        """Keys match NULL-safe; where no file has a NULL plain equality does, and it prunes."""
+        nulls = _has_nulls(self._cursor, files, self._load.keys)
+        return " AND ".join(
+            f"t.{quoted(k)} {'IS NOT DISTINCT FROM' if fold(k) in nulls else '='} s.{quoted(k)}"
+            for k in self._load.keys
+        )
+
+    def _add(self, ref: TableRef, files: Iterable[Path], folder: Path) -> None:
+        """Make staged files part of the table. They are linked, not moved: a failed load finds them again."""
+        target = _change_date_folder(folder, self._load.change_date)
+        for number, file in enumerate(files):
+            final = file if file.parent == target else target / f"{number}.parquet"
+            if final != file:
+                os.link(file, final)
+            self._cursor.execute(
+                f"CALL ducklake_add_data_files({literal(self._lake.alias)}, {literal(ref.name)}, "
+                f"{literal(str(final))}, schema => {literal(ref.connection_id or 'main')}, "
+                f"hive_partitioning => true, allow_missing => true)"
+            )
+
+    def _remember(self, ref: TableRef, columns: Sequence[Column], unique_keys: Sequence[str]) -> None:
+        """Declared lengths and known uniqueness, as the table's comment: they change with the table."""
+        comment = {
+            "lengths": {c.name: c.length for c in columns if c.length},
+            "unique": sorted(map(fold, unique_keys)),
+        }
+        text = literal(json.dumps(comment, ensure_ascii=False))
+        self._cursor.execute(f"COMMENT ON TABLE {table_name(self._lake, ref)} IS {text}")
+
+    def _receipt(
+        self, *, inserted: int = 0, updated: int = 0, deleted: int = 0, not_found: int = 0
+    ) -> Receipt:
+        load = self._load
+        return Receipt(
+            load.job_id,
+            load.change_date,
+            inserted,
+            updated,
+            deleted,
+            not_found,
+            load.duplicates,
+            tuple(dict.fromkeys(self._logs)),
+        )
+
+
+def _read(files: Sequence[Path]) -> str:
+    listed = ", ".join(literal(str(file)) for file in files)
+    return f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
+
+
+def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], keys: Sequence[str]) -> set[str]:
+    """Folded names of the key columns that may hold a NULL, from the files' own statistics."""
+    listed = ", ".join(literal(str(file)) for file in files)
+    rows = cursor.execute(
+        "SELECT DISTINCT path_in_schema FROM parquet_metadata("
+        f"[{listed}]) WHERE stats_null_count IS NULL OR stats_null_count > 0"
+    ).fetchall()
+    named = {fold(name.strip('"')) for (name,) in rows}
+    present = cursor.execute(f"SELECT DISTINCT file_name, name FROM parquet_schema([{listed}])").fetchall()
+    lacking = {
+        fold(key) for key in keys if sum(fold(name) == fold(key) for _, name in present) < len(set(files))
+    }
+    return (named & set(map(fold, keys))) | lacking
+
+
+def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.TransactionException):  # a commit that failed has ended it already
+        cursor.execute("ROLLBACK")
+
+
+# -- files ---------------------------------------------------------------------------------------------
+
+
+def _change_date_folder(folder: Path, stamp: datetime) -> Path:
+    text = stamp.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    target = folder / f"{CHANGE_DATE}={text}"
+    target.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _forget_older_attempts(attempt: Path) -> None:
+    """What a crashed try of the same job left: nothing refers to it, or this load would not run."""
+    attempt.parent.mkdir(parents=True, exist_ok=True)
+    job_id = attempt.name.rpartition("-")[0]
+    for older in attempt.parent.glob(f"{job_id}-*"):
+        shutil.rmtree(older)
+
+
+def _listing(data: Path) -> set[Path]:
+    """The files that the engine itself writes (deletions, inserts), which it does not sync."""
+    folders = (entry for entry in data.iterdir() if entry.is_dir() and entry.name not in _OURS)
+    return {path for folder in folders for path in folder.rglob("*.parquet")}
+
+
+def _sync(folder: Path, written: Iterable[Path]) -> None:
+    added = list(folder.rglob("*.parquet"))
+    folders = {folder, folder.parent, folder.parent.parent}
+    for file in (*added, *written):
+        sync(file)
+        os.utime(file)  # an old staged file would look like an orphan to a sweep by age
+        folders.add(file.parent)
+    for path in folders:
+        if path.exists():
+            sync(path)

@@ -290,7 +290,7 @@ def _tiny_job(api: httpx.Client, pool: str, table: str) -> None:
     while (status := api.get(f"{base}/{job}").raise_for_status().json()["status"]) != "DONE":
         if status == "ERROR":
             raise RuntimeError(f"job {job} failed")
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 # -- figures -------------------------------------------------------------------------------------------

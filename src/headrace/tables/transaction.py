@@ -71,14 +71,13 @@ class Transaction:
     def run(self) -> Receipt:
         receipts = [self._apply(number, ref) for number, ref in enumerate(self._load.targets)]
         receipt = receipts[0]
+        # literals: to convert parameters the engine's client imports whatever array library it finds
+        stamp = _stamp(receipt.change_date)
+        names = ", ".join(literal(ref.name) for ref in self._load.targets)
+        text = literal(json.dumps(asdict(receipt), default=str))
         self._cursor.execute(
-            f"INSERT INTO {self._lake.alias}.{BOOKS}.loads VALUES (?, ?, ?, ?)",
-            [
-                receipt.job_id,
-                receipt.change_date.replace(tzinfo=None),
-                [ref.name for ref in self._load.targets],
-                json.dumps(asdict(receipt), default=str),
-            ],
+            f"INSERT INTO {self._lake.alias}.{BOOKS}.loads "
+            f"VALUES ({literal(receipt.job_id)}, TIMESTAMP {literal(stamp)}, [{names}], {text})"
         )
         self._cursor.execute(
             f"CALL ducklake_set_commit_message({literal(self._lake.alias)}, 'headrace', "
@@ -300,10 +299,14 @@ def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
 
 
 def _change_date_folder(folder: Path, stamp: datetime) -> Path:
-    text = stamp.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-    target = folder / f"{CHANGE_DATE}={text}"
+    target = folder / f"{CHANGE_DATE}={_stamp(stamp)}"
     target.mkdir(parents=True, exist_ok=True)
     return target
+
+
+def _stamp(at: datetime) -> str:
+    """As the engine writes a TIMESTAMP, UTC."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _forget_older_attempts(attempt: Path) -> None:

@@ -61,6 +61,7 @@ HEAD_BYTES = 1 << 20
 
 FIRST_REJECTS = 10
 _USUAL_HEADER = 16 << 10
+_USUAL_WIDTH = 50
 _CELLS_A_GROUP = 5_000_000
 _DICTIONARY_BYTES = 128 << 20
 _USUAL_LINE = 2 << 20
@@ -418,13 +419,12 @@ def _cut(value: str, length: int) -> str:
 
 
 def _write(query: str, columns: int, path: Path) -> int:
-    # the writer holds a row group in memory, and a dictionary a column: a wide table gets smaller ones
-    rows_a_group = max(2048, min(122_880, _CELLS_A_GROUP // columns))
-    dictionary = max(8192, min(1 << 20, _DICTIONARY_BYTES // columns))
-    copy = (
-        f"COPY ({query}) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
-        f"ROW_GROUP_SIZE {rows_a_group}, STRING_DICTIONARY_PAGE_SIZE_LIMIT {dictionary})"
-    )
+    options = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+    if columns > _USUAL_WIDTH:  # the writer holds a row group in memory, and a dictionary for each column
+        rows_a_group = max(2048, _CELLS_A_GROUP // columns)
+        dictionary = max(8192, _DICTIONARY_BYTES // columns)
+        options += f", ROW_GROUP_SIZE {rows_a_group}, STRING_DICTIONARY_PAGE_SIZE_LIMIT {dictionary}"
+    copy = f"COPY ({query}) TO {literal(str(path))} ({options})"
     rows = int(_db().execute(copy).fetchall()[0][0])
     sync(path)  # here, beside other chunks, so that the load's own sync has nothing left to write
     return rows

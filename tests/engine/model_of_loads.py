@@ -106,6 +106,10 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...] = ()
 
+    @property
+    def folded(self) -> list[str]:
+        return [c.folded for c in self.columns]
+
     def column(self, folded: str) -> Column | None:
         return next((c for c in self.columns if c.folded == folded), None)
 
@@ -153,7 +157,9 @@ class Model:
         push.refuse_rejects()
         push.refuse_unknown_names()
         winners = push.winners()
-        changes = {ref.name.casefold(): self._target(push, winners, ref.name) for ref in push.job.spec.targets}
+        changes = {
+            ref.name.casefold(): self._target(push, winners, ref.name) for ref in push.job.spec.targets
+        }
         counts = changes[push.job.spec.target_name.casefold()][1]
         counts = replace(
             counts,
@@ -184,7 +190,7 @@ class Model:
             there = old.column(column.folded)
             if there and there.kind is not column.kind:
                 raise Unspecified("a mirror whose column has another type")
-        lacking = [c.folded for c in old.columns if c.folded not in {p.folded for p in push.columns}]
+        lacking = [name for name in old.folded if name not in {p.folded for p in push.columns}]
         keeps = lacking and spec.upsert_strategy is not UpsertStrategy.UPSERT_WITH_NULLIFICATION
         found: dict[tuple[Value, ...], list[Row]] = {}
         for row in old.rows if keys else ():
@@ -210,7 +216,7 @@ class Model:
 
 
 def _newest(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, Value]:
-    """What a table holds in ``columns`` for a key: it may have it twice (appended to); the newest row counts."""
+    """What a table holds in ``columns`` for a key; of several rows (they were appended) the newest counts."""
     newest = [row for row in rows if row.job == max(r.job for r in rows)]
     kept = {tuple(row.values.get(c) for c in columns) for row in newest}
     if len(kept) > 1:

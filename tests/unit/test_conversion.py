@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,7 @@ CONNECTION = duckdb.connect(config={"threads": "1"})
 CONNECTION.execute("SET TimeZone = 'UTC'")
 
 BAD = "BAD"
+EXACT = Context(prec=100)
 MONEY = decimal(18, 2)
 TYPES = (STRING, INTEGER, FLOAT, MONEY, decimal(38, 10), BOOLEAN, DATE, TIME, DATETIME)
 NOT_TEXT = TYPES[1:]
@@ -60,7 +61,9 @@ def taken(values: Sequence[str | None], source: Source, target: ColumnType) -> l
             assert value is None
             with pytest.raises(duckdb.InvalidInputException, match=re.escape(f"not {target}")):
                 query = f"SELECT {strict(source, target)} FROM {table} WHERE n = {number}"
-                pytest.fail(f"{values[number]} is bad, and strict took {CONNECTION.execute(query).fetchall()}")
+                pytest.fail(
+                    f"{values[number]} is bad, and strict took {CONNECTION.execute(query).fetchall()}"
+                )
     return [BAD if bad else value for value, bad in found]
 
 
@@ -274,7 +277,7 @@ def _float(text: str, _: ColumnType) -> Any:
 
 def _decimal(text: str, target: ColumnType) -> Any:
     number = Decimal(_ascii(text))
-    scaled = number.scaleb(target.scale)
+    scaled = number.scaleb(target.scale, EXACT)
     return number if scaled == int(scaled) and abs(scaled) < 10**target.precision else BAD
 
 
@@ -305,7 +308,9 @@ def _datetime(text: str, _: ColumnType) -> Any:
     stamp = datetime(year, month, day, hour % 24, minute, second, int((digits or "")[:6].ljust(6, "0")))
     if hour == 24 and (minute, second, stamp.microsecond) != (0, 0, 0):
         return BAD
-    return (stamp + timedelta(days=hour // 24)).replace(tzinfo=_zone(zone)).astimezone(UTC).replace(tzinfo=None)
+    return (
+        (stamp + timedelta(days=hour // 24)).replace(tzinfo=_zone(zone)).astimezone(UTC).replace(tzinfo=None)
+    )
 
 
 def _zone(text: str | None) -> Any:
@@ -395,7 +400,7 @@ def test_what_is_taken_is_what_python_reads(target: ColumnType, sample: list[str
 
 def _as(found: Any, value: Any) -> Any:
     """A DECIMAL comes with the digits of its column."""
-    return value.quantize(found) if isinstance(found, Decimal) and value != BAD else value
+    return value.quantize(found, context=EXACT) if isinstance(found, Decimal) and value != BAD else value
 
 
 @settings(max_examples=150, deadline=None)
@@ -449,7 +454,7 @@ ENGINE_TYPES: dict[str, tuple[ColumnType, list[str]]] = {
     "UINTEGER": (INTEGER, ["4294967295"]),
     "UBIGINT": (decimal(20, 0), ["0", "9007199254740992"]),
     "FLOAT": (FLOAT, ["0.5", "-1", "16777216", "1e30", "'nan'", "'inf'"]),
-    "DOUBLE": (FLOAT, ["0.1", "2.0", "2.5", "-0.0", "1e300", "9223372036854775808", "'nan'", "'-inf'"]),
+    "DOUBLE": (FLOAT, ["0.1", "2.0", "2.5", "-0.0", "1e300", "'nan'", "'-inf'"]),
     "DECIMAL(9,2)": (decimal(9, 2), ["1.50", "-2.00", "9999999.99"]),
     "DECIMAL(18,0)": (decimal(18, 0), ["0", "1", "9007199254740992"]),
     "DECIMAL(38,20)": (decimal(38, 20), ["0.00000000000000000001", "1.5"]),
@@ -490,7 +495,9 @@ def _from_number(value: Any, target: ColumnType) -> Any:
         return BAD
     # of a float, the shortest decimal that is still the same float
     found = parsed(repr(value) if isinstance(value, float) else str(value), target)
-    return found if isinstance(found, str) else found.quantize(Decimal(1).scaleb(-target.scale))
+    return (
+        found if isinstance(found, str) else found.quantize(Decimal(1).scaleb(-target.scale), context=EXACT)
+    )
 
 
 def _from_moment(value: Any, target: ColumnType) -> Any:
@@ -508,7 +515,8 @@ def _from_moment(value: Any, target: ColumnType) -> Any:
 def test_a_typed_value_fits_exactly_or_not_at_all(engine_type: str, target: ColumnType) -> None:
     stored, written = ENGINE_TYPES[engine_type]
     literals = [f"CAST({value} AS {engine_type})" for value in written]
-    values = CONNECTION.execute(f"SELECT {', '.join(literals)}").fetchall()[0]
+    shown = [f"{value}::TIMESTAMP" if "ZONE" in engine_type else value for value in literals]
+    values = CONNECTION.execute(f"SELECT {', '.join(shown)}").fetchall()[0]
     before, *found, after = taken([None, *literals, None], Source("v", engine_type), target)
     assert before is after is None
     for value, got in zip(values, found, strict=True):
@@ -545,6 +553,7 @@ ODD: list[Any] = [
     ("UBIGINT", "18446744073709551615", decimal(20, 0), Decimal(2**64 - 1)),
     ("UBIGINT", "18446744073709551615", INTEGER, BAD),
     ("DOUBLE", "9007199254740993", INTEGER, 2**53),
+    ("DOUBLE", "9223372036854775808", INTEGER, BAD),
     ("FLOAT", "0.1", MONEY, BAD),
     ("TIMESTAMP_NS", "'2024-02-29 12:34:56.123456789'", DATETIME, datetime(2024, 2, 29, 12, 34, 56, 123456)),
     ("TIMESTAMP_NS", "'2024-02-29 00:00:00.000000001'", DATE, date(2024, 2, 29)),

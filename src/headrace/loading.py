@@ -109,12 +109,12 @@ class Loader:
     def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> Chunk:
         """The chunk staged in the agreed types: again, from its raw bytes, where it was staged otherwise."""
         by_name = {fold(c.name): c for c in columns}
-        staged = _columns_that_count(job, chunk)
+        staged = _columns_that_count(job, chunk, _staged_columns(chunk))
         path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
         fits = all(c.type == UNKNOWN or _same(c, by_name[fold(c.name)]) for c in staged)
         if fits and path.exists():
             return chunk
-        report = self.restage(job, chunk, columns)
+        report = self.restage(job, chunk, _columns_that_count(job, chunk, columns))
         return replace(chunk, report=report)
 
     def _commit(self, job: Job, chunks: Sequence[Chunk], told: _Telling) -> Receipt:
@@ -262,15 +262,18 @@ def agree(job: Job, chunks: Sequence[Chunk], table: Table | None, logs: list[str
     """
     agreed: dict[str, Column] = {}
     for chunk in chunks:
-        for column in _columns_that_count(job, chunk):
+        for column in _columns_that_count(job, chunk, _staged_columns(chunk)):
             known = agreed.get(fold(column.name))
             agreed[fold(column.name)] = _unified(known, column, logs) if known else column
     return [_settled(column, table) for column in agreed.values()]
 
 
-def _columns_that_count(job: Job, chunk: Chunk) -> Sequence[Column]:
+def _staged_columns(chunk: Chunk) -> Sequence[Column]:
+    return chunk.report.columns if chunk.report else ()
+
+
+def _columns_that_count(job: Job, chunk: Chunk, columns: Sequence[Column]) -> Sequence[Column]:
     """A delete chunk may hold whole rows, but only what finds and orders them counts."""
-    columns = chunk.report.columns if chunk.report else ()
     if chunk.type is ChunkType.UPSERT:
         return columns
     wanted = {fold(name) for name in (*job.spec.key_columns, job.order_column or "")}

@@ -20,6 +20,7 @@ from headrace.metadata import Metadata
 from headrace.model import (
     STRING,
     Chunk,
+    ChunkType,
     Column,
     ColumnKind,
     ColumnType,
@@ -63,7 +64,11 @@ class Staging:
         start = time.monotonic()
         try:
             table = self._table(job)
-            report = self._run(job, chunk, wanted_columns(job.spec.columns, table), _names(table))
+            wanted = wanted_columns(job.spec.columns, table)
+            if chunk.type is ChunkType.DELETE:  # whatever else it holds must not fail it
+                keys = set(map(fold, job.spec.key_columns))
+                wanted = {name: column for name, column in wanted.items() if name in keys}
+            report = self._run(job, chunk, wanted, _names(table))
         except HeadraceError as error:
             if not self.stager.closed:  # else the next start stages it
                 self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))

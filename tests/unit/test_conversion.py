@@ -83,6 +83,7 @@ THIRTIETH = "strict gives NULL for what looks like a date and is none: conversio
 PADDED_YEAR = "ten characters are taken for yyyy-MM-dd, whatever the first four are: _usual_spelling"
 FINER = "digits beyond scale + 8 are rounded away: conversion.py:_decimal_cases"
 OVERFLOWS = "is_bad itself raises where the finer type cannot hold the value: the whole chunk fails"
+DASH = "the engine's cast takes a sign and blanks for 0: conversion.py:_decimal_cases"
 OFFSETS = "an offset of more than a day is taken"
 MIXED_MARKS = "the decimal point stays one although decimalSeparator is another"
 
@@ -136,6 +137,8 @@ EXAMPLES: list[Any] = [
     defect(MONEY, "1.00000000001", BAD, reason=FINER),
     defect(MONEY, "1e-15", BAD, reason=FINER),
     defect(decimal(38, 37), "0." + "1" * 38, BAD, reason=FINER),
+    (MONEY, "-", BAD),
+    defect(MONEY, " - ", BAD, reason=DASH),
     defect(decimal(38, 2), "1" * 30, Decimal("1" * 30), reason=OVERFLOWS),
     (BOOLEAN, "TRUE", True),
     (BOOLEAN, " Yes ", True),
@@ -343,7 +346,7 @@ def known_defect(text: str, target: ColumnType) -> bool:
     if target.kind == "DECIMAL":
         exponent = re.search(r"[eE]([+-]?\d+)", text)
         digits = len(re.sub(r"\D", "", text)) + abs(int(exponent[1]) if exponent else 0)
-        return digits > 9  # FINER, OVERFLOWS
+        return digits > 9 or text.strip() in ("-", "+")  # FINER, OVERFLOWS, DASH
     if target == DATE:
         return len(text) == 10 and text[4::3] == "--"  # THIRTIETH, PADDED_YEAR
     if target == DATETIME:
@@ -399,8 +402,10 @@ def test_what_is_taken_is_what_python_reads(target: ColumnType, sample: list[str
 
 
 def _as(found: Any, value: Any) -> Any:
-    """A DECIMAL comes with the digits of its column."""
-    return value.quantize(found, context=EXACT) if isinstance(found, Decimal) and value != BAD else value
+    """A DECIMAL comes with the digits of its column, and has no negative zero."""
+    return (
+        EXACT.add(value.quantize(found, context=EXACT), 0) if type(found) is type(value) is Decimal else value
+    )
 
 
 @settings(max_examples=150, deadline=None)

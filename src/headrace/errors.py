@@ -15,6 +15,7 @@ The tree::
     │   └── JobNotNew             409  execute of a job that is not NEW
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
+    ├── Busy                      503  another process holds the catalog of the pool
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
     ├── Internal                  500  a fault of ours; the log has it under the reference
@@ -132,6 +133,14 @@ class Internal(HeadraceError):
 
     code = "internal"
     status = 500
+    retry = True
+
+
+class Busy(HeadraceError):
+    """Another process holds the catalog of the pool; try again in a moment."""
+
+    code = "busy"
+    status = 503
     retry = True
 
 

@@ -16,7 +16,15 @@ from typing import Protocol
 
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
-from headrace.errors import ChunkFailed, HeadraceError, LoadFailed, RowsRejected, SchemaMismatch
+from headrace.errors import (
+    Busy,
+    ChunkFailed,
+    HeadraceError,
+    Internal,
+    LoadFailed,
+    RowsRejected,
+    SchemaMismatch,
+)
 from headrace.metadata import Metadata
 from headrace.model import (
     STRING,
@@ -77,6 +85,8 @@ class Loader:
             self._done(job, receipt, told)
         except LoadFailed as error:
             self._failed(job, error.code, error.logs, told)
+        except Busy:
+            raise
         except HeadraceError as error:
             self._failed(job, error.code, (error.message,), told)
         self._clean_up(job)
@@ -111,7 +121,11 @@ class Loader:
         by_name = {fold(c.name): c for c in columns}
         staged = _columns_that_count(job, chunk, _staged_columns(chunk))
         path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
-        fits = all(c.type == UNKNOWN or _same(c, by_name[fold(c.name)]) for c in staged)
+        keys = set(map(fold, job.spec.key_columns))
+        fits = all(
+            _same(c, by_name[fold(c.name)]) or (c.type == UNKNOWN and fold(c.name) not in keys)
+            for c in staged
+        )
         if fits and path.exists():
             return chunk
         report = self.restage(job, chunk, _columns_that_count(job, chunk, columns))
@@ -119,6 +133,8 @@ class Loader:
 
     def _commit(self, job: Job, chunks: Sequence[Chunk], told: _Telling) -> Receipt:
         keys = _spelled(job.spec.key_columns, told.columns)
+        if job.order_column and not keys:
+            told.logs.append("duplicateRemovalColumn has no effect: the job has no keys.")
         with told.phase("reduce"):
             reduced = self._reduced(job, chunks, keys, told)
         crash_point("reduced")
@@ -126,15 +142,21 @@ class Loader:
             return self.tables.load(job.pool_id, self._as_load(job, reduced, keys, told))
 
     def _reduced(self, job: Job, chunks: Sequence[Chunk], keys: Sequence[str], told: _Telling) -> Reduced:
-        files = [
-            StagedFile(self.staging_folder.path(c.pool_id, c.job_id, c.id), c.number, c.type, c.report.rows)
-            for c in chunks
-            if c.report
-        ]
-        order = _spelled([job.order_column], told.columns)[0] if job.order_column else None
+        files = [self._staged_file(job, chunk) for chunk in chunks]
+        order = _spelled([job.order_column], told.columns)[0] if job.order_column and keys else None
         folder = self.staging_folder.scratch(job)
         return self.reducer.reduce(
             files, told.columns, keys, order=order, allow_duplicate=job.spec.allow_duplicate, folder=folder
+        )
+
+    def _staged_file(self, job: Job, chunk: Chunk) -> StagedFile:
+        columns = _columns_that_count(job, chunk, _staged_columns(chunk))
+        return StagedFile(
+            self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id),
+            chunk.number,
+            chunk.type,
+            chunk.report.rows if chunk.report else 0,
+            tuple(c for c in columns if c.type != UNKNOWN),
         )
 
     def _as_load(self, job: Job, reduced: Reduced, keys: Sequence[str], told: _Telling) -> Load:
@@ -144,6 +166,7 @@ class Loader:
             type=job.spec.type,
             targets=job.spec.targets,
             columns=tuple(told.columns),
+            makes_table=any(c.type is ChunkType.UPSERT for c in told.chunks),
             upserts=reduced.upserts,
             upsert_rows=reduced.upsert_rows,
             deletes=reduced.deletes,
@@ -159,6 +182,18 @@ class Loader:
     def _still_mine(self, job: Job) -> None:
         if not self.metadata.jobs.is_mine(job.id, job.fence):
             raise TakenOver(job.id)
+
+    def is_committed(self, job: Job) -> bool:
+        """Whether the lake has the job. True also if it cannot be asked: a wrong ERROR invites a second push."""
+        try:
+            return self.tables.receipt(job.pool_id, job.id) is not None
+        except Exception:
+            return True
+
+    def give_up(self, job: Job, line: str) -> None:
+        """End a job in ERROR for a fault of the server."""
+        self._failed(job, Internal.code, (line,), _Telling())
+        self._clean_up(job)
 
     def maintain(self, job: Job) -> None:
         """What small pushes leave behind is made good by the server itself, now and then."""

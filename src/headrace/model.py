@@ -205,8 +205,10 @@ class PushSpec:
 
     @property
     def targets(self) -> tuple[TableRef, ...]:
-        names = {fold(n): n for n in reversed((self.target_name, *self.mirror_names))}
-        return tuple(TableRef(n, self.connection_id) for n in dict.fromkeys(reversed(names.values())))
+        names: dict[str, str] = {}
+        for name in (self.target_name, *self.mirror_names):
+            names.setdefault(fold(name), name)
+        return tuple(TableRef(name, self.connection_id) for name in names.values())
 
 
 # -- what happened -------------------------------------------------------------------------------------

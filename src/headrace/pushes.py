@@ -157,7 +157,7 @@ class Pushes:
         """
         job, spec = arrival.job, arrival.job.spec
         try:
-            path = arrival.incoming.keep()
+            path = _kept(arrival)
             crash_point("kept")
             file_type, columns = self.stager.look(path, spec, said_to_be_csv=said_to_be_csv)
             _refuse_without_keys(spec, file_type, columns)
@@ -188,6 +188,13 @@ class Pushes:
 
 _LONGEST_ENVELOPE = 64 << 10
 """Multipart boundaries and part headers count in Content-Length, not as the chunk."""
+
+
+def _kept(arrival: Arrival) -> Path:
+    try:
+        return arrival.incoming.keep()
+    except FileNotFoundError as error:  # the job ended meanwhile, and took its chunks along
+        raise JobLocked from error
 
 
 _SHOWN = {FileType.PARQUET: "Parquet", FileType.CSV: "CSV"}

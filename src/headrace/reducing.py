@@ -21,12 +21,13 @@ from headrace.model import ChunkType, Column
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A staged chunk as the load sees it."""
+    """A staged chunk as the load sees it: ``columns`` are those of the file that count."""
 
     path: Path
     number: int
     type: ChunkType
     rows: int
+    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Reducer:
 
     def __init__(self, *, memory_mb: int, temp: Path) -> None:
         self._engine = duckdb.connect()
-        self._engine.execute(f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false")
+        self._engine.execute(f"SET memory_limit='{memory_mb}MB'; SET enable_progress_bar=false")
         self._engine.execute(f"SET temp_directory={literal(str(temp))}")
 
     def close(self) -> None:
@@ -73,15 +74,12 @@ class Reducer:
     def _repeats(self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]) -> bool:
         if sum(f.rows for f in files) < 2:
             return False
-        names = ", ".join(map(quoted, keys))
         wanted = [c for c in columns if c.name in keys]
+        rows = " UNION ALL ".join(f"SELECT {_cells(f, wanted)} FROM {_read(f)}" for f in files)
+        names = ", ".join(f"c{n}" for n in range(len(wanted)))
+        repeated = f"SELECT 1 FROM ({rows}) GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
         with self._cursor() as cursor:
-            return bool(
-                cursor.execute(
-                    f"SELECT count(*) FROM (SELECT 1 FROM ({_rows(files, wanted)}) "
-                    f"GROUP BY {names} HAVING count(*) > 1 LIMIT 1)"
-                ).fetchall()[0][0]
-            )
+            return bool(cursor.execute(repeated).fetchall())
 
     def _winners(
         self,
@@ -92,7 +90,7 @@ class Reducer:
         allow_duplicate: bool,
         folder: Path,
     ) -> Reduced:
-        names = ", ".join(quoted(c.name) for c in columns)
+        names = ", ".join(f"c{n} AS {quoted(c.name)}" for n, c in enumerate(columns))
         ranked = _ranked(files, columns, keys, order, allow_duplicate)
         upserts, deletes = folder / "upserts.parquet", folder / "deletes.parquet"
         with self._cursor() as cursor:
@@ -130,24 +128,26 @@ def _untouched(files: Sequence[StagedFile], *, unique: bool) -> Reduced:
     )
 
 
-def _rows(files: Sequence[StagedFile], columns: Sequence[Column]) -> str:
-    """All rows with where they stand: ``_chunk``, ``_row``, ``_deletes``."""
-    return " UNION ALL BY NAME ".join([_nothing(columns), *map(_rows_of, files)])
+def _read(file: StagedFile) -> str:
+    return f"read_parquet({literal(str(file.path))}, hive_partitioning=false)"
 
 
-def _rows_of(file: StagedFile) -> str:
-    deletes = file.type is ChunkType.DELETE
-    return (
-        f"SELECT * EXCLUDE (file_row_number), {file.number} AS _chunk, file_row_number AS _row, "
-        f"{deletes} AS _deletes FROM read_parquet({literal(str(file.path))}, "
-        "file_row_number=true, hive_partitioning=false)"
+def _cells(file: StagedFile, columns: Sequence[Column]) -> str:
+    """The columns as ``c0``, ``c1`` …, whatever their names are; what the file lacks is NULL."""
+    present = {c.name for c in file.columns}
+    return ", ".join(
+        f"{quoted(c.name) if c.name in present else f'NULL::{sql_type(c.type)}'} AS c{n}"
+        for n, c in enumerate(columns)
     )
 
 
-def _nothing(columns: Sequence[Column]) -> str:
-    """No row, but every column with its type: files may lack some."""
-    empty = ", ".join(f"NULL::{sql_type(c.type)} AS {quoted(c.name)}" for c in columns)
-    return f"SELECT {empty} WHERE false"
+def _rows(files: Sequence[StagedFile], columns: Sequence[Column]) -> str:
+    """All rows with where they stand: ``_chunk``, ``_row``, ``_deletes``."""
+    return " UNION ALL ".join(
+        f"SELECT {_cells(f, columns)}, {f.number} AS _chunk, row_number() OVER () AS _row, "
+        f"{f.type is ChunkType.DELETE} AS _deletes FROM {_read(f)}"
+        for f in files
+    )
 
 
 def _ranked(
@@ -157,15 +157,15 @@ def _ranked(
     order: str | None,
     allow_duplicate: bool,
 ) -> str:
-    by = ", ".join(map(quoted, keys))
+    place = {c.name: f"c{n}" for n, c in enumerate(columns)}
+    by = ", ".join(place[key] for key in keys)
     last_first = "_chunk DESC, _row DESC"
     if order:
-        last_first = f"{quoted(order)} DESC NULLS LAST, {last_first}"
+        last_first = f"{place[order]} DESC NULLS LAST, {last_first}"
     rows = _rows(files, columns)
     if not allow_duplicate:
-        return (
-            f"SELECT * FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {last_first}) = 1"
-        )
+        rank = f"row_number() OVER (PARTITION BY {by} ORDER BY {last_first})"
+        return f"SELECT * FROM ({rows}) QUALIFY {rank} = 1"
     # from the last action back to the last delete: the upserts of that stretch, or that delete alone
     return (
         f"SELECT * FROM (SELECT *, row_number() OVER w AS _back, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -89,7 +90,8 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=round(settings.drain_seconds) or None,
+            lifespan="on",  # a start that fails must end the process, not go on without workers
+            timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             **certificate,
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has drained
@@ -99,6 +101,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
 def build(settings: Settings, folder: Path) -> Parts:
     """The installation on one machine: SQLite, local disk, a DuckLake per pool."""
     pools_folder = folder / "pools"
+    shutil.rmtree(folder / "temp", ignore_errors=True)  # what an engine that was killed had spilled
     metadata = Metadata(folder / "metadata.sqlite")
     chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
     sandbox = Sandbox(processes=settings.sql_processes, memory_mb=settings.sql_memory_mb)
@@ -114,7 +117,7 @@ def build(settings: Settings, folder: Path) -> Parts:
         memory_mb=settings.staging_memory_mb,
         seconds=settings.staging_seconds,
     )
-    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp")
+    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging_folder = StagingFolder(pools_folder)
     celonis = settings.string_profile is StringProfile.CELONIS
     staging = Staging(
@@ -135,7 +138,7 @@ def build(settings: Settings, folder: Path) -> Parts:
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         access=Access(metadata),
-        ready=lambda: not draining.is_set() and metadata.ping(),
+        ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
     )
     return Parts(metadata, tables, sandbox, stager, reducer, worker, services, draining)
 
@@ -154,7 +157,12 @@ def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:
 
 async def _life(receive: Any, send: Any, parts: Parts, settings: Settings) -> None:
     await receive()
-    parts.worker.start()
+    try:
+        parts.worker.start()
+    except Exception as error:
+        log.exception("cannot start")
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
     await send({"type": "lifespan.startup.complete"})
     await receive()
     parts.stop(settings.drain_seconds)

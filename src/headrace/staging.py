@@ -59,6 +59,9 @@ from headrace.model import (
 HEAD_BYTES = 1 << 20
 """A header must end within so much of a file."""
 
+MOST_COLUMNS = 1900
+"""The lake's catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
+
 FIRST_REJECTS = 10
 _USUAL_HEADER = 16 << 10
 _USUAL_WIDTH = 50
@@ -68,6 +71,7 @@ _USUAL_LINE = 2 << 20
 _LONGEST_LINE = 64 << 20
 _READ_BUFFER = 32 << 20
 _LONGEST_VALUE = 200
+_LONGEST_RAW = 2000
 _PARQUET_MAGIC = b"PAR1"
 
 
@@ -76,8 +80,8 @@ class StageTask:
     """Everything a child needs to stage one chunk.
 
     ``wanted`` holds what is known of columns by folded name: their spelling, type and length in the table
-    or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``string_length``
-    cuts every other string; None keeps them whole.
+    or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``keys`` are
+    folded names, too. ``string_length`` cuts every other string; None keeps them whole.
     """
 
     source: Path
@@ -87,6 +91,7 @@ class StageTask:
     csv: CsvOptions
     wanted: dict[str, Column]
     fixed: frozenset[str]
+    keys: frozenset[str]
     string_length: int | None
 
 
@@ -99,6 +104,7 @@ class _Field:
     type: ColumnType
     length: int | None
     fixed: bool
+    key: bool
 
 
 class Stager:
@@ -118,9 +124,11 @@ class Stager:
         if kind is FileType.CSV:
             return kind, header(head, complete=len(head) < HEAD_BYTES, csv=spec.csv or CsvOptions())
         try:
-            return kind, self._looker.schedule(_parquet_columns, args=(path,), timeout=60).result()
+            names = self._looker.schedule(_parquet_columns, args=(path,), timeout=60).result()
         except (ChildDied, TimeoutError) as error:
             raise ChunkUnreadable("The Parquet file cannot be read: its footer is damaged.") from error
+        _check_names(names)
+        return kind, names
 
     def stage(self, task: StageTask) -> StageReport:
         """Stage in a child. Raises ChunkFailed when the chunk, and nothing else, is lost.
@@ -176,14 +184,23 @@ def header(head: bytes, *, complete: bool, csv: CsvOptions) -> list[str]:
     if record is None:
         raise ChunkUnreadable(f"The CSV has no header line within its first {HEAD_BYTES} bytes.")
     names = [(name or "").strip() or f"column_{n}" for n, name in enumerate(record, 1)]
+    _check_names(names)
+    return names
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Refuse at once what no table could hold. Raises ChunkUnreadable."""
+    if len(names) > MOST_COLUMNS:
+        raise ChunkUnreadable(f"A table may have {MOST_COLUMNS} columns; this chunk has {len(names)}.")
     seen: set[str] = set()
     for name in names:
+        if not name or "\0" in name:
+            raise ChunkUnreadable("The name of a column is empty or holds the character NUL.")
         if fold(name) in seen:
             raise ChunkUnreadable(
                 f"The header has the column '{name}' twice; names match without regard to case."
             )
         seen.add(fold(name))
-    return names
 
 
 def dialect_of(csv: CsvOptions) -> Dialect:
@@ -321,14 +338,14 @@ def _stage_parquet(task: StageTask, scratch: _Scratch) -> StageReport:
         .execute(f"SELECT name FROM parquet_schema({path}) WHERE logical_type LIKE 'Null%'")
         .fetchall()
     }
-    described = [(quoted(n), n, '"NULL"' if n in empty else type) for n, type in _described(relation)]
-    fields, notes = _fields(task, described)
-    if report := _straight(relation, fields, scratch):
+    described = _described(relation)
+    # whatever the columns are called, here they are c0, c1 …
+    cells = ", ".join(f"{quoted(name)} AS c{n}" for n, (name, _) in enumerate(described))
+    types = [(f"c{n}", name, '"NULL"' if name in empty else type) for n, (name, type) in enumerate(described)]
+    fields, notes = _fields(task, types)
+    if report := _straight(f"(SELECT {cells} FROM {relation})", fields, scratch):
         return replace(report, notes=notes)
-    numbered = (
-        "(SELECT *, file_row_number + 1 AS _line "
-        f"FROM read_parquet({path}, file_row_number=true, hive_partitioning=false))"
-    )
+    numbered = f"(SELECT row_number() OVER () AS _line, {cells} FROM {relation})"  # one thread: file order
     report = _careful(numbered, fields, scratch, bad_rows=0)
     return replace(report, notes=(*notes, *report.notes))
 
@@ -352,6 +369,7 @@ def _fields(task: StageTask, columns: Sequence[tuple[str, str, str]]) -> tuple[l
                 type,
                 length if type == STRING else None,
                 fold(name) in task.fixed,
+                fold(name) in task.keys,
             )
         )
     return fields, tuple(notes)
@@ -401,7 +419,7 @@ def _select(
     limit: Callable[[str, int], str],
 ) -> str:
     """The stored columns. A column without a value is left out: it is NULL in whatever type it gets."""
-    stored = [f for f in fields if f.type != UNKNOWN] or fields
+    stored = [f for f in fields if f.type != UNKNOWN or f.key] or fields
     values = ((convert(f.source, f.type), f) for f in stored)
     return ", ".join(f"{limit(v, f.length) if f.length else v} AS {quoted(f.name)}" for v, f in values)
 
@@ -489,7 +507,7 @@ def _write_rejects(relation: str, fields: Sequence[_Field], any_bad: str, path: 
         f'SELECT _line AS "line", {first_bad(lambda f: literal(f.name))} AS "column", '
         f'{first_bad(lambda f: f"left({f.source.sql}::VARCHAR, {_LONGEST_VALUE})")} AS "value", '
         f'{first_bad(lambda f: literal(expectation(f.source, f.type)))} AS "expected", '
-        f'\'value-does-not-fit\' AS "code", to_json(struct_pack({raw}))::VARCHAR AS "raw" '
+        f'\'value-does-not-fit\' AS "code", left(to_json(struct_pack({raw}))::VARCHAR, {_LONGEST_RAW}) AS "raw" '
         f"FROM {relation} WHERE {any_bad}"
     )
     return int(_db().execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT json)").fetchall()[0][0])

@@ -14,7 +14,7 @@ import structlog
 
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
-from headrace.errors import ChunkFailed, HeadraceError, Internal
+from headrace.errors import Busy, ChunkFailed, HeadraceError
 from headrace.loading import Loader, StagingFolder, TakenOver
 from headrace.metadata import Metadata
 from headrace.model import (
@@ -24,11 +24,9 @@ from headrace.model import (
     Column,
     ColumnKind,
     ColumnType,
-    Counts,
     CsvOptions,
     DeclaredColumn,
     Job,
-    JobStatus,
     JobType,
     StageReport,
     Table,
@@ -59,7 +57,7 @@ class Staging:
     def stage(self, chunk: Chunk) -> None:
         """Stage a received chunk and record the result. A chunk whose job is gone is left alone."""
         job = self.metadata.jobs.get(chunk.pool_id, chunk.job_id)
-        if job is None or not self.metadata.jobs.unfinished([job.id]):
+        if job is None or not self.metadata.jobs.may_still_run(job.id):
             return
         start = time.monotonic()
         try:
@@ -69,6 +67,8 @@ class Staging:
                 keys = set(map(fold, job.spec.key_columns))
                 wanted = {name: column for name, column in wanted.items() if name in keys}
             report = self._run(job, chunk, wanted, _names(table))
+        except Busy:
+            raise
         except HeadraceError as error:
             if not self.stager.closed:  # else the next start stages it
                 self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))
@@ -96,12 +96,18 @@ class Staging:
                 csv=job.spec.csv or CsvOptions(),
                 wanted=wanted,
                 fixed=fixed,
+                keys=frozenset(map(fold, job.spec.key_columns)),
                 string_length=job.spec.fallback_length or self.string_length,
             )
             return self.stager.stage(task)
+        except HeadraceError:
+            raise
         except (OSError, MemoryError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ChunkFailed(f"It could not be staged: {reason}") from error
+        except Exception as error:
+            log.exception("staging failed", chunk=chunk.id, job=job.id)
+            raise ChunkFailed("An error of the server; its log has the details.") from error
 
     def _table(self, job: Job) -> Table | None:
         tables = self.tables.tables(job.pool_id) if job.spec.type is JobType.DELTA else ()
@@ -157,7 +163,9 @@ class Worker:
         self._threads.append(threading.Thread(target=self._heartbeat_loop, name="heartbeat"))
         self._wake = threading.Condition()
         self._stopping = threading.Event()
-        self._running: dict[str, int] = {}
+        self._ended = threading.Event()
+        self._running: set[tuple[str, int]] = set()
+        self._staging_now: set[str] = set()
 
     def start(self) -> None:
         """Mend what a crash left, then begin."""
@@ -171,13 +179,21 @@ class Worker:
         self.wake()
         self._stagers.shutdown(wait=False, cancel_futures=True)
         deadline = time.monotonic() + seconds
-        for thread in self._threads:
+        *loaders, heartbeat = self._threads
+        for thread in loaders:
             thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        self._ended.set()
+        heartbeat.join()
+        return not any(thread.is_alive() for thread in loaders)
+
+    @property
+    def alive(self) -> bool:
+        return all(thread.is_alive() for thread in self._threads)
 
     def stage(self, chunk: Chunk) -> None:
         """Stage a chunk soon."""
         if not self._stopping.is_set():
+            self._staging_now.add(chunk.id)
             self._stagers.submit(self._stage, chunk)
 
     def wake(self) -> None:
@@ -208,7 +224,10 @@ class Worker:
         alive = self._metadata.jobs.unfinished(present)
         for job_id in present:
             known = [c.id for c in self._metadata.chunks.list(job_id)] if job_id in alive else []
-            chunks.sweep(job_id, known)
+            try:
+                chunks.sweep(job_id, known)
+            except OSError:
+                log.exception("could not sweep", job=job_id)
         staged = list(folder.jobs())
         alive = self._metadata.jobs.unfinished([job_id for _, job_id in staged])
         for pool_id, job_id in staged:
@@ -220,11 +239,17 @@ class Worker:
     def _stage(self, chunk: Chunk) -> None:
         try:
             self._staging.stage(chunk)
-        except Exception:
-            log.exception("staging failed", chunk=chunk.id, job=chunk.job_id)
-            if not self._stopping.is_set():
-                self._metadata.chunks.failed(chunk.id, "An error of the server; its log has the details.", 0)
+        except Exception:  # of ours or of the moment (a lock, a full disk): it is staged again later
+            log.exception("staging failed, and is tried again", chunk=chunk.id, job=chunk.job_id)
+        finally:
+            self._staging_now.discard(chunk.id)
         self.wake()
+
+    def _stage_forgotten(self) -> None:
+        """Chunks that are received and that nobody stages: their first try failed for no fault of theirs."""
+        for chunk in self._metadata.chunks.unstaged():
+            if chunk.id not in self._staging_now:
+                self.stage(chunk)
 
     def _load_loop(self) -> None:
         while not self._stopping.is_set():
@@ -243,38 +268,53 @@ class Worker:
         if job is None:
             return False
         crash_point("claimed")
-        self._running[job.id] = job.fence
+        claimed = (job.id, job.fence)
+        self._running.add(claimed)
         try:
             self._load(job)
         finally:
-            del self._running[job.id]
+            self._running.discard(claimed)
             self.wake()  # another job may wait for this one's table
         return True
 
     def _load(self, job: Job) -> None:
         try:
             self._loader.load(job)
-            self._loader.maintain(job)
         except TakenOver:
             log.warning("another worker has taken the job over", job=job.id)
+            return
+        except Busy:
+            log.warning("the pool's catalog is held by another process; the job waits", job=job.id)
+            self._metadata.jobs.release(job.id, job.fence)
+            return
         except Exception:
-            reference = str(uuid4())
-            log.exception("load failed", job=job.id, reference=reference)
-            self._metadata.jobs.finish(
-                job,
-                JobStatus.ERROR,
-                at=now(),
-                counts=Counts(),
-                logs=[f"An error of the server; its log has the details under the reference {reference}."],
-                phases_ms={},
-                error_code=Internal.code,
-            )
+            self._stumbled(job)
+            return
+        try:
+            self._loader.maintain(job)
+        except Exception:
+            log.exception("upkeep failed, and is tried again later", job=job.id)
+
+    def _stumbled(self, job: Job) -> None:
+        """ERROR, unless the rows are in the table: then the next claim, after this lease, says DONE."""
+        reference = str(uuid4())
+        log.exception("load failed", job=job.id, reference=reference)
+        if self._loader.is_committed(job):
+            return
+        line = f"An error of the server; its log has the details under the reference {reference}."
+        self._loader.give_up(job, line)
 
     def _heartbeat_loop(self) -> None:
-        while not self._stopping.wait(self._lease.total_seconds() / 4) or self._running:
-            running = list(self._running.items())
-            if running:
+        while not self._ended.wait(self._lease.total_seconds() / 4):
+            self._stage_forgotten_safely()
+            if running := list(self._running):
                 self._beat(running)
+
+    def _stage_forgotten_safely(self) -> None:
+        try:
+            self._stage_forgotten()
+        except Exception:
+            log.exception("unstaged chunks could not be looked for")
 
     def _beat(self, running: list[tuple[str, int]]) -> None:
         try:

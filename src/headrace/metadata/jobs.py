@@ -155,17 +155,27 @@ class Jobs:
         with self._writes.begin() as db:
             return db.execute(change).rowcount == 1
 
+    def release(self, job_id: str, fence: int) -> bool:
+        """RUNNING back to QUEUED, for a later claim; False if another worker has taken the job over."""
+        change = update(jobs).where(_mine(job_id, fence)).values(status=JobStatus.QUEUED, lease_until=None)
+        with self._writes.begin() as db:
+            return db.execute(change).rowcount == 1
+
     def requeue_all(self) -> int:
         """Every RUNNING job back to QUEUED: for the start of the only server there is."""
         change = update(jobs).where(jobs.c.status == JobStatus.RUNNING).values(status=JobStatus.QUEUED)
         with self._writes.begin() as db:
             return db.execute(change).rowcount
 
+    def may_still_run(self, job_id: str) -> bool:
+        with self._reads.connect() as db:
+            return db.execute(select(jobs.c.id).where(jobs.c.id == job_id, may_still_run)).first() is not None
+
     def unfinished(self, job_ids: Collection[str]) -> set[str]:
         """Which of these jobs may still need their chunks."""
-        query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), may_still_run)
+        query = select(jobs.c.id).where(may_still_run)
         with self._reads.connect() as db:
-            return set(db.execute(query).scalars())
+            return set(db.execute(query).scalars()) & set(job_ids)
 
     def counts_by_status(self) -> dict[str, int]:
         with self._reads.connect() as db:

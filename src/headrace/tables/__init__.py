@@ -29,6 +29,7 @@ class Load:
     """One job's change to its tables, ready to be committed.
 
     ``upserts`` and ``deletes`` are staged files; a delete file's rows count only by their keys.
+    ``makes_table``: a DELTA makes the table if there is none (one of deletes alone does not).
     ``unique`` says that no key stands twice in them. ``still_mine`` is asked right before the commit
     and raises when another worker has taken the job over.
     """
@@ -38,6 +39,7 @@ class Load:
     type: JobType
     targets: tuple[TableRef, ...]
     columns: tuple[Column, ...]
+    makes_table: bool
     upserts: tuple[Path, ...]
     upsert_rows: int
     deletes: tuple[Path, ...]

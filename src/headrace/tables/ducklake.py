@@ -25,6 +25,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal
+from headrace.errors import Busy
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
@@ -40,7 +41,7 @@ from headrace.tables.upkeep import Upkeep
 
 _ATTACHED_AT_ONCE = 64
 _INLINED_DELETES = 1000
-_PAUSES = (0.1, 0.3, 1.0, 3.0)
+_PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
 """Seconds between the tries of a load while another process holds the catalog."""
 
 
@@ -72,10 +73,12 @@ class DuckLakeTables:
             pass  # attaching creates what is not there
 
     def drop_pool(self, pool_id: str) -> None:
-        lake = self._lakes.get(pool_id)
+        with self._guard:
+            lake = self._lakes.pop(pool_id, None)
         if lake:
-            with lake.writer, self._guard:
-                self._lakes.pop(pool_id, None)
+            with lake.writer:
+                while lake.users:  # readers of this process; they take milliseconds
+                    time.sleep(0.01)
                 self._engine.cursor().execute(f"DETACH {lake.alias}")
         shutil.rmtree(self._root / pool_id, ignore_errors=True)
 
@@ -112,6 +115,9 @@ class DuckLakeTables:
 
     def load(self, pool_id: str, load: Load) -> Receipt:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
+            # asked again under the lock: an older claim of this job may have been committing just now
+            if load.fence > 1 and (committed := receipt_of(cursor, lake, load.job_id)):
+                return committed
             for pause in _PAUSES:
                 try:
                     return commit(cursor, lake, load)
@@ -138,10 +144,15 @@ class DuckLakeTables:
 
     @contextmanager
     def _cursor(self, pool_id: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Lake]]:
-        lake = self._attached(pool_id)
+        try:
+            lake = self._attached(pool_id)
+        except duckdb.Error as error:
+            raise (Busy() if _passes(error) else error) from error
         cursor = self._engine.cursor()
         try:
             yield cursor, lake
+        except duckdb.Error as error:
+            raise (Busy() if _passes(error) else error) from error
         finally:
             cursor.close()
             with self._guard:
@@ -165,11 +176,11 @@ class DuckLakeTables:
             f"ATTACH {literal(f'ducklake:sqlite:{files.catalog}')} AS {lake.alias} (DATA_PATH "
             f"{literal(f'{files.data}/')}, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000)"
         )
-        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {lake.alias}.{BOOKS}")
-        cursor.execute(
-            f"CREATE TABLE IF NOT EXISTS {lake.alias}.{BOOKS}.loads "
-            "(job_id VARCHAR, loaded TIMESTAMP, tables VARCHAR[], receipt VARCHAR)"
-        )
+        try:
+            _make_books(cursor, lake)
+        except BaseException:
+            cursor.execute(f"DETACH {lake.alias}")  # or the next attempt would find the name taken
+            raise
         cursor.close()
         return lake
 
@@ -204,14 +215,22 @@ def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:
     engine = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
-    engine.execute("LOAD ducklake; LOAD sqlite_scanner")
+    engine.execute("LOAD ducklake; LOAD sqlite_scanner; SET enable_progress_bar=false")
     engine.execute(
         f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false; SET TimeZone='UTC'"
     )
-    engine.execute(f"SET temp_directory={literal(str(root.parent / 'temp'))}")
+    engine.execute(f"SET temp_directory={literal(str(root.parent / 'temp' / 'lake'))}")
     # deletions of a small push stay in the catalog: one file of them per data file would grow quadratically
     engine.execute(f"SET ducklake_default_data_inlining_row_limit={_INLINED_DELETES}")
     return engine
+
+
+def _make_books(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {lake.alias}.{BOOKS}")
+    cursor.execute(
+        f"CREATE TABLE IF NOT EXISTS {lake.alias}.{BOOKS}.loads "
+        "(job_id VARCHAR, loaded TIMESTAMP, tables VARCHAR[], receipt VARCHAR)"
+    )
 
 
 def _passes(error: duckdb.Error) -> bool:

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,17 @@ from headrace.conversion import literal, quoted, sql_type
 from headrace.crashpoints import crash_point
 from headrace.durable import sync
 from headrace.errors import SchemaMismatch
-from headrace.model import CHANGE_DATE, Column, JobType, Receipt, Table, TableRef, UpsertStrategy, fold
+from headrace.model import (
+    CHANGE_DATE,
+    Column,
+    ColumnKind,
+    JobType,
+    Receipt,
+    Table,
+    TableRef,
+    UpsertStrategy,
+    fold,
+)
 from headrace.tables import Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
 from headrace.tables.upkeep import rows_as_files
@@ -88,17 +98,42 @@ class Transaction:
     def _apply(self, number: int, ref: TableRef) -> Receipt:
         folder = self._attempt / str(number)
         existing = next((t for t in all_tables(self._cursor, self._lake) if t.ref.folded == ref.folded), None)
-        before = _listing(self._lake.files.data)
-        if existing is None and not self._load.columns:
-            return self._receipt()
-        if existing is None and not self._load.upserts and self._load.deletes:
+        if existing is None and not self._load.makes_table:
             return self._receipt(not_found=self._load.delete_rows)
+        before = _listing(self._lake.files.data)
         if existing is None or self._load.type is JobType.REPLACE:
             receipt = self._replace(existing, ref, folder)
         else:
+            self._load = self._spelled_as(existing, folder)
             receipt = self._merge(existing, folder)
         _sync(folder, _listing(self._lake.files.data) - before)
         return receipt
+
+    def _spelled_as(self, table: Table, folder: Path) -> Load:
+        """The load with the column names of the table. Only a mirror can spell them differently."""
+        load = self._load
+        names = {c.name: (table.column(c.name) or c).name for c in load.columns}
+        if all(ours == theirs for ours, theirs in names.items()):
+            return load
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(
+            load,
+            columns=tuple(replace(c, name=names[c.name]) for c in load.columns),
+            keys=tuple(names[key] for key in load.keys),
+            upserts=self._renamed(load.upserts, names, folder / "upserts.parquet"),
+            deletes=self._renamed(load.deletes, names, folder / "deletes.parquet"),
+        )
+
+    def _renamed(self, files: Sequence[Path], names: dict[str, str], target: Path) -> tuple[Path, ...]:
+        if not files:
+            return ()
+        present = [name for name, *_ in self._cursor.execute(f"DESCRIBE {_read(files)}").fetchall()]
+        columns = ", ".join(f"{quoted(n)} AS {quoted(names[n])}" for n in present if n in names)
+        self._cursor.execute(
+            f"COPY (SELECT {columns} FROM ({_read(files)})) TO {literal(str(target))} "
+            "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+        )
+        return (target,)
 
     def _replace(self, existing: Table | None, ref: TableRef, folder: Path) -> Receipt:
         load, ref = self._load, existing.ref if existing else ref
@@ -172,13 +207,18 @@ class Transaction:
                 f"ALTER TABLE {name} ADD COLUMN {quoted(column.name)} {sql_type(column.type)}"
             )
             self._logs.append(f"The column {column.name} ({column.type}) was added to the table.")
-        return (*(self._widened(name, c) for c in table.columns), *new)
+        return (*(self._widened(table, c) for c in table.columns), *new)
 
-    def _widened(self, name: str, column: Column) -> Column:
+    def _widened(self, table: Table, column: Column) -> Column:
         pushed = next((c for c in self._load.columns if fold(c.name) == fold(column.name)), None)
         if pushed is None:
             return column
         if pushed.type != column.type:
+            if not pushed.type.kind is column.type.kind is ColumnKind.DECIMAL:
+                raise SchemaMismatch(
+                    f"The column {column.name} is {column.type} in {table.ref.name}, not {pushed.type}."
+                )
+            name = table_name(self._lake, table.ref)
             self._cursor.execute(
                 f"ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} TYPE {sql_type(pushed.type)}"
             )

@@ -16,13 +16,13 @@ class SmallRequests:
     JSON can spell half a character ("\\ud800"). No database and no file takes it: it is refused here, once.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, except_for: str) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, except_for: tuple[str, ...]) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._except_for = except_for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._except_for in scope["path"]:
+        if scope["type"] != "http" or scope["path"].endswith(self._except_for):
             await self._app(scope, receive, send)
             return
         try:
@@ -52,7 +52,7 @@ def _refuse_half_characters(body: bytes) -> None:
         json.dumps(json.loads(body), ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise InvalidRequest("The request holds half a character (a lone surrogate).") from error
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # no JSON: who reads it will say so
 
 

@@ -107,6 +107,7 @@ ROUTES = (
 )
 
 _UPLOADS = (vendor.push_upserted, vendor.push_deleted)
+_UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted")
 
 _CHUNK_BODY = {
     "requestBody": {
@@ -156,7 +157,7 @@ def application(services: Services, *, max_json_bytes: int) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
-    return NormalPaths(SmallRequests(app, max_bytes=max_json_bytes, except_for="/chunks/"))
+    return NormalPaths(SmallRequests(app, max_bytes=max_json_bytes, except_for=_UPLOAD_PATHS))
 
 
 def _add(app: FastAPI, route: Endpoint) -> None:

@@ -36,12 +36,14 @@ class Access:
         permissions: Iterable[Permission],
         pool_ids: Iterable[str] | None,
         expires_at: datetime | None = None,
+        *,
+        secret: str | None = None,
     ) -> tuple[Key, str]:
         """A new key and its secret, which nobody can ask for again."""
         granted = frozenset(permissions)
         if not granted:
             raise InvalidRequest("A key needs at least one permission.", attribute="permissions")
-        secret = _PREFIXES[kind] + secrets.token_urlsafe(32)
+        secret = secret or new_secret(kind)
         pools = frozenset(pool_ids) if pool_ids is not None else None
         key = Key(str(uuid4()), name, kind, secret[:_SHOWN], granted, pools, now(), expires_at)
         self._keys.add(key, _hash(secret))
@@ -83,6 +85,10 @@ class Access:
         if key.expires_at is not None and key.expires_at <= now():
             raise Unauthorized("This key has expired.")
         return key
+
+
+def new_secret(kind: KeyKind) -> str:
+    return _PREFIXES[kind] + secrets.token_urlsafe(32)
 
 
 def authorize(key: Key, permission: Permission, pool_id: str | None = None) -> None:

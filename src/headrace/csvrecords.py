@@ -459,24 +459,30 @@ class _Record:
 
     def _quoted(self, line: str, at: int) -> int | None:
         """Read on in a quoted field."""
+        while (end := self._until_closed(line, at)) is not None:
+            at = self._past_spaces(line, end)
+            if at == end or not line.startswith(self._quote, at) or line.startswith(self._separator, end):
+                return self._closed(line, end)
+            self._cell.write(line[end:at])  # it goes on
+            at += 1
+        return None
+
+    def _until_closed(self, line: str, at: int) -> int | None:
+        """Take the text up to the closing quote; where that ends, None if it is not in this line."""
         for special in self._special.finditer(line, at):
             self._cell.write(line[at : special.start()])
             at = special.end()
             if special.group() == self._quote:
-                return self._closed(line, at)
+                return at
             self._cell.write(special.group()[-1])
         self._cell.write(line[at:])
         return None
 
     def _closed(self, line: str, at: int) -> int | None:
-        end = at
-        if not line.startswith(self._separator, at):
-            at = self._past_spaces(line, at)
-        if at > end and line.startswith(self._quote, at):
-            self._cell.write(line[end:at])  # it goes on
-            return self._quoted(line, at + 1)
         self.fields.append(self._cell.getvalue())
         self._cell, self.open = io.StringIO(), False
+        if not line.startswith(self._separator, at):
+            at = self._past_spaces(line, at)
         if at == len(line):
             return None
         if line.startswith(self._separator, at):

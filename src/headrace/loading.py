@@ -119,7 +119,8 @@ class Loader:
     def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> Chunk:
         """The chunk staged in the agreed types: again, from its raw bytes, where it was staged otherwise."""
         by_name = {fold(c.name): c for c in columns}
-        staged = _columns_that_count(job, chunk, _staged_columns(chunk))
+        counting = _columns_that_count(job, chunk, _staged_columns(chunk))
+        staged = [c for c in counting if fold(c.name) in by_name]
         path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
         keys = set(map(fold, job.spec.key_columns))
         fits = all(
@@ -132,7 +133,7 @@ class Loader:
         return replace(chunk, report=report)
 
     def _commit(self, job: Job, chunks: Sequence[Chunk], told: _Telling) -> Receipt:
-        keys = _spelled(job.spec.key_columns, told.columns)
+        keys = _spelled(job.spec.key_columns, told.columns) if chunks else []
         if job.order_column and not keys:
             told.logs.append("duplicateRemovalColumn has no effect: the job has no keys.")
         with told.phase("reduce"):
@@ -184,7 +185,7 @@ class Loader:
             raise TakenOver(job.id)
 
     def is_committed(self, job: Job) -> bool:
-        """Whether the lake has the job. True also if it cannot be asked: a wrong ERROR invites a second push."""
+        """Whether the lake has the job; True if it cannot be asked: a wrong ERROR invites a second push."""
         try:
             return self.tables.receipt(job.pool_id, job.id) is not None
         except Exception:
@@ -296,11 +297,18 @@ def agree(job: Job, chunks: Sequence[Chunk], table: Table | None, logs: list[str
     becomes a reject. Other columns take the narrowest type that holds what all chunks have.
     """
     agreed: dict[str, Column] = {}
-    for chunk in chunks:
+    for chunk in sorted(chunks, key=lambda c: c.type is ChunkType.DELETE):
         for column in _columns_that_count(job, chunk, _staged_columns(chunk)):
+            if chunk.type is ChunkType.DELETE and not _has_place(column, agreed, table):
+                continue
             known = agreed.get(fold(column.name))
             agreed[fold(column.name)] = _unified(known, column, logs) if known else column
     return [_settled(column, table) for column in agreed.values()]
+
+
+def _has_place(column: Column, agreed: dict[str, Column], table: Table | None) -> bool:
+    """Deletions add no column to a table."""
+    return table is None or fold(column.name) in agreed or table.column(column.name) is not None
 
 
 def _staged_columns(chunk: Chunk) -> Sequence[Column]:
@@ -365,8 +373,8 @@ def _spelled(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
     """Names as the table spells them. Raises SchemaMismatch for one that no chunk has."""
     by_name = {fold(c.name): c.name for c in columns}
     lacking = [name for name in names if fold(name) not in by_name]
-    if lacking and columns:
-        raise SchemaMismatch(f"No chunk of the job has a column {', '.join(lacking)}.")
+    if lacking:
+        raise SchemaMismatch(f"Neither the table nor a chunk of the job has a column {', '.join(lacking)}.")
     return [by_name.get(fold(name), name) for name in names]
 
 

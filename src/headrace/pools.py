@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -26,6 +26,7 @@ class Pools:
         """A new pool; an id may be brought along, so that scripts keep the one they have. Raises Conflict."""
         pool = Pool(_id(pool_id), _named(name), now(), attributes)
         self.metadata.pools.add(pool)
+        self.tables.drop_pool(pool.id)  # a deleted one with this id may have left files in a crash
         self.tables.open_pool(pool.id)
         return pool
 
@@ -97,7 +98,7 @@ class Pools:
 
     def export(
         self, pool_id: str, name: str, connection_id: str | None, format: ExportFormat
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         table = self.find_table(pool_id, name, connection_id)
         return self.tables.reader.export(pool_id, table, format)
 

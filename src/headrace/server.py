@@ -17,7 +17,7 @@ import structlog
 import uvicorn
 
 from headrace import crashpoints
-from headrace.access import Access
+from headrace.access import Access, new_secret
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
 from headrace.loading import Loader, StagingFolder
@@ -112,6 +112,10 @@ def build(settings: Settings, folder: Path) -> Parts:
         keep_versions_days=settings.keep_versions_days,
         upkeep_loads=settings.upkeep_loads,
     )
+    known = {pool.id for pool in metadata.pools.list()}
+    for entry in pools_folder.iterdir():
+        if entry.name not in known:
+            tables.drop_pool(entry.name)  # deleted, and a crash came between its row and its files
     stager = Stager(
         processes=settings.staging_processes,
         memory_mb=settings.staging_memory_mb,
@@ -229,10 +233,11 @@ def _first_key(folder: Path, parts: Parts, announce: Callable[[str], None]) -> N
     path = folder / "admin-key"
     if parts.services.access.list():
         return
-    _, secret = parts.services.access.create("admin", KeyKind.APPLICATION, [Permission.ADMIN], None)
+    secret = new_secret(KeyKind.APPLICATION)  # the file first: a key that nobody knows helps nobody
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secret + "\n")
+    parts.services.access.create("admin", KeyKind.APPLICATION, [Permission.ADMIN], None, secret=secret)
     announce(f"The admin key is {secret} (kept in {path})")
 
 

@@ -503,11 +503,12 @@ def _write_rejects(relation: str, fields: Sequence[_Field], any_bad: str, path: 
         return "CASE " + " ".join(f"WHEN {is_bad(f.source, f.type)} THEN {show(f)}" for f in fields) + " END"
 
     raw = ", ".join(f"{quoted(f.name)} := {f.source.sql}" for f in fields)
+    value = first_bad(lambda f: f"left({f.source.sql}::VARCHAR, {_LONGEST_VALUE})")
+    expected = first_bad(lambda f: literal(expectation(f.source, f.type)))
+    record = f"left(to_json(struct_pack({raw}))::VARCHAR, {_LONGEST_RAW})"
     query = (
-        f'SELECT _line AS "line", {first_bad(lambda f: literal(f.name))} AS "column", '
-        f'{first_bad(lambda f: f"left({f.source.sql}::VARCHAR, {_LONGEST_VALUE})")} AS "value", '
-        f'{first_bad(lambda f: literal(expectation(f.source, f.type)))} AS "expected", '
-        f'\'value-does-not-fit\' AS "code", left(to_json(struct_pack({raw}))::VARCHAR, {_LONGEST_RAW}) AS "raw" '
+        f'SELECT _line AS line, {first_bad(lambda f: literal(f.name))} AS "column", {value} AS "value", '
+        f"{expected} AS expected, 'value-does-not-fit' AS code, {record} AS raw "
         f"FROM {relation} WHERE {any_bad}"
     )
     return int(_db().execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT json)").fetchall()[0][0])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 import structlog
@@ -162,6 +163,7 @@ class Worker:
         self._threads = [threading.Thread(target=self._load_loop, name=f"load-{n}") for n in range(loaders)]
         self._threads.append(threading.Thread(target=self._heartbeat_loop, name="heartbeat"))
         self._wake = threading.Condition()
+        self._wakes = 0
         self._stopping = threading.Event()
         self._ended = threading.Event()
         self._running: set[tuple[str, int]] = set()
@@ -199,6 +201,7 @@ class Worker:
     def wake(self) -> None:
         """There may be something to load."""
         with self._wake:
+            self._wakes += 1
             self._wake.notify_all()
 
     def forget(self, job: Job) -> None:
@@ -253,6 +256,7 @@ class Worker:
 
     def _load_loop(self) -> None:
         while not self._stopping.is_set():
+            wakes = self._wakes
             try:
                 found = self._load_next()
             except Exception:
@@ -260,7 +264,10 @@ class Worker:
                 found = False
             if not found:
                 with self._wake:
-                    self._wake.wait(_IDLE_SECONDS)
+                    self._wake.wait_for(partial(self._woken_since, wakes), _IDLE_SECONDS)
+
+    def _woken_since(self, wakes: int) -> bool:
+        return self._wakes != wakes
 
     def _load_next(self) -> bool:
         """Load the next free job; False if there is none."""

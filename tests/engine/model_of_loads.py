@@ -273,7 +273,8 @@ class Push:
 
     @property
     def _order(self) -> str | None:
-        return self.job.order.casefold() if self.job.order else None
+        """Without keys there is nothing to choose from, and the order column means nothing."""
+        return self.job.order.casefold() if self.job.order and self.job.keys else None
 
     def _actions(self) -> Iterator[Action]:
         """Chunks in the order of their arrival, rows in the order of the file."""

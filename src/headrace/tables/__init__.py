@@ -7,7 +7,7 @@ load allows it. What each method may raise stands at the method; everything is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -71,7 +71,7 @@ class Reader(Protocol):
     def query(self, pool_id: str, sql: str, *, max_rows: int, seconds: float) -> Answer:
         """One SELECT over the pool's tables. Raises QueryRefused, QueryTooLong."""
 
-    def export(self, pool_id: str, table: Table, format: ExportFormat) -> Iterator[bytes]:
+    def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         """A whole table as a file, streamed. Close the iterator to end it early."""
 
 

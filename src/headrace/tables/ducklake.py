@@ -17,7 +17,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,10 +37,9 @@ from headrace.tables import Answer, ExportFormat, Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, table_name, versions_of
 from headrace.tables.sandbox import LakeFiles, Sandbox
 from headrace.tables.transaction import commit
-from headrace.tables.upkeep import Upkeep
+from headrace.tables.upkeep import INLINED_DELETES, Upkeep
 
 _ATTACHED_AT_ONCE = 64
-_INLINED_DELETES = 1000
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
 """Seconds between the tries of a load while another process holds the catalog."""
 
@@ -138,7 +137,7 @@ class DuckLakeTables:
         table = self.table(pool_id, ref)
         if table:
             with self._cursor(pool_id) as (cursor, lake), lake.writer:
-                self._upkeep.run(cursor, lake.alias, table, lake.files.data)
+                self._upkeep.run(cursor, lake, table)
 
     # -- lakes -----------------------------------------------------------------------------------------
 
@@ -204,7 +203,7 @@ class LakeReader:
         refs = [t.ref for t in self._tables.tables(pool_id)]
         return self._sandbox.query(self._tables.files(pool_id), refs, sql, max_rows=max_rows, seconds=seconds)
 
-    def export(self, pool_id: str, table: Table, format: ExportFormat) -> Iterator[bytes]:
+    def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         columns = [*(c.name for c in table.columns), CHANGE_DATE]
         return self._sandbox.export(self._tables.files(pool_id), table.ref, columns, format)
 
@@ -220,8 +219,7 @@ def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:
         f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false; SET TimeZone='UTC'"
     )
     engine.execute(f"SET temp_directory={literal(str(root.parent / 'temp' / 'lake'))}")
-    # deletions of a small push stay in the catalog: one file of them per data file would grow quadratically
-    engine.execute(f"SET ducklake_default_data_inlining_row_limit={_INLINED_DELETES}")
+    engine.execute(f"SET ducklake_default_data_inlining_row_limit={INLINED_DELETES}")
     return engine
 
 

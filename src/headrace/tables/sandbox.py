@@ -15,7 +15,7 @@ import re
 import select
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class Sandbox:
 
     def export(
         self, lake: LakeFiles, table: TableRef, columns: Sequence[str], format: ExportFormat
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """These columns of a table as a file, in pieces of CHUNK_BYTES; work starts with the first ``next``.
 
         Whatever goes wrong is raised, late as it may be: a file is complete only when the iterator ends by

@@ -19,7 +19,6 @@ import duckdb
 
 from headrace.conversion import literal, quoted, sql_type
 from headrace.crashpoints import crash_point
-from headrace.durable import sync
 from headrace.errors import SchemaMismatch
 from headrace.model import (
     CHANGE_DATE,
@@ -35,6 +34,7 @@ from headrace.model import (
 from headrace.tables import Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
 from headrace.tables.upkeep import rows_as_files
+from headrace.tables.written import sync_files, synced
 
 _MOST_COLUMNS = 1900
 """The catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
@@ -42,17 +42,17 @@ _MOST_COLUMNS = 1900
 _FEW_ROWS = 50_000
 """Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
 
-_OURS = ("up", "compact")
-"""Folders of the data folder that we write, not the engine."""
-
 
 def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt:
     """One try: wholly or not at all."""
-    attempt = lake.files.data / "up" / f"{load.job_id}-{load.fence}"
-    _forget_older_attempts(attempt)
+    data = lake.files.data
+    attempt = data / "up" / f"{load.job_id}-{load.fence}"
+    _forget_older_attempts(attempt, load)
     cursor.execute("BEGIN")
     try:
-        receipt = Transaction(cursor, lake, load, attempt).run()
+        with synced(data):
+            receipt = Transaction(cursor, lake, load, attempt).run()
+        sync_files(attempt.rglob("*.parquet"), data)
         crash_point("before-commit")
         load.still_mine()
     except BaseException:
@@ -100,14 +100,10 @@ class Transaction:
         existing = next((t for t in all_tables(self._cursor, self._lake) if t.ref.folded == ref.folded), None)
         if existing is None and not self._load.makes_table:
             return self._receipt(not_found=self._load.delete_rows)
-        before = _listing(self._lake.files.data)
         if existing is None or self._load.type is JobType.REPLACE:
-            receipt = self._replace(existing, ref, folder)
-        else:
-            self._load = self._spelled_as(existing, folder)
-            receipt = self._merge(existing, folder)
-        _sync(folder, _listing(self._lake.files.data) - before)
-        return receipt
+            return self._replace(existing, ref, folder)
+        self._load = self._spelled_as(existing, folder)
+        return self._merge(existing, folder)
 
     def _spelled_as(self, table: Table, folder: Path) -> Load:
         """The load with the column names of the table. Only a mirror can spell them differently."""
@@ -182,7 +178,7 @@ class Transaction:
         found = self._delete(name, load.deletes, exact=known)
         updated = self._delete(name, load.upserts, exact=known and load.unique) if load.keys else 0
         self._add(table.ref, upserts, folder)
-        unique = table.unique_keys if known and load.unique else ()
+        unique = table.unique_keys if (known and load.unique) or not load.upserts else ()
         if columns != table.columns or unique != table.unique_keys:
             self._remember(table.ref, columns, unique_keys=unique)
         return self._receipt(
@@ -316,18 +312,15 @@ def _read(files: Sequence[Path]) -> str:
 
 
 def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], keys: Sequence[str]) -> set[str]:
-    """Folded names of the key columns that may hold a NULL, from the files' own statistics."""
+    """Folded names of the key columns that are not proved, by the files' own statistics, to hold no NULL."""
     listed = ", ".join(literal(str(file)) for file in files)
-    rows = cursor.execute(
-        "SELECT DISTINCT path_in_schema FROM parquet_metadata("
-        f"[{listed}]) WHERE stats_null_count IS NULL OR stats_null_count > 0"
+    groups = cursor.execute(f"SELECT sum(num_row_groups) FROM parquet_file_metadata([{listed}])").fetchall()
+    proved = cursor.execute(
+        f"SELECT path_in_schema FROM parquet_metadata([{listed}]) GROUP BY path_in_schema "
+        f"HAVING bool_and(coalesce(stats_null_count = 0, false)) AND count(*) = {groups[0][0]}"
     ).fetchall()
-    named = {fold(name.strip('"')) for (name,) in rows}
-    present = cursor.execute(f"SELECT DISTINCT file_name, name FROM parquet_schema([{listed}])").fetchall()
-    lacking = {
-        fold(key) for key in keys if sum(fold(name) == fold(key) for _, name in present) < len(set(files))
-    }
-    return (named & set(map(fold, keys))) | lacking
+    sure = {fold(name) for (name,) in proved}
+    return {fold(key) for key in keys} - sure
 
 
 def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -349,27 +342,8 @@ def _stamp(at: datetime) -> str:
     return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-def _forget_older_attempts(attempt: Path) -> None:
-    """What a crashed try of the same job left: nothing refers to it, or this load would not run."""
-    attempt.parent.mkdir(parents=True, exist_ok=True)
-    job_id = attempt.name.rpartition("-")[0]
-    for older in attempt.parent.glob(f"{job_id}-*"):
-        shutil.rmtree(older)
-
-
-def _listing(data: Path) -> set[Path]:
-    """The files that the engine itself writes (deletions, inserts), which it does not sync."""
-    folders = (entry for entry in data.iterdir() if entry.is_dir() and entry.name not in _OURS)
-    return {path for folder in folders for path in folder.rglob("*.parquet")}
-
-
-def _sync(folder: Path, written: Iterable[Path]) -> None:
-    added = list(folder.rglob("*.parquet"))
-    folders = {folder, folder.parent, folder.parent.parent}
-    for file in (*added, *written):
-        sync(file)
-        os.utime(file)  # an old staged file would look like an orphan to a sweep by age
-        folders.add(file.parent)
-    for path in folders:
-        if path.exists():
-            sync(path)
+def _forget_older_attempts(attempt: Path, load: Load) -> None:
+    """What a crashed try of the same job left: it has no receipt, so nothing refers to its files."""
+    if load.fence > 1 or attempt.exists():
+        for older in attempt.parent.glob(f"{load.job_id}-*"):
+            shutil.rmtree(older)

@@ -8,17 +8,24 @@ old versions, remove what nothing refers to any more. The caller holds the lake'
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
 
 from headrace.conversion import literal, quoted
-from headrace.durable import sync
-from headrace.model import CHANGE_DATE, Table
+from headrace.model import CHANGE_DATE, Table, fold
+from headrace.tables.catalog import Lake, table_name
+from headrace.tables.written import sync_files, synced
 
+INLINED_DELETES = 1000
+"""So many deletions of a file stay in the catalog: a file of them per push would grow quadratically."""
+
+_one_at_a_time = threading.Lock()
 _SMALL_BYTES = 256 << 10
 _LARGEST_BYTES = 256 << 20
 _REWRITE_SHARE = 0.2
@@ -32,28 +39,31 @@ class Upkeep:
     def __init__(self, *, keep_days: float) -> None:
         self._keep = f"INTERVAL {round(keep_days * 86400)} SECOND"
 
-    def run(self, cursor: duckdb.DuckDBPyConnection, lake: str, table: Table, data: Path) -> None:
+    def run(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
         """One round for one table and for the versions of its lake; changes no row."""
-        cursor.execute(f"CALL ducklake_flush_inlined_data({literal(lake)})")
-        self._compact(cursor, lake, table, data)
-        cursor.execute(
-            f"CALL ducklake_rewrite_data_files({literal(lake)}, {literal(table.ref.name)}, "
-            f"schema => {literal(table.ref.connection_id or 'main')}, delete_threshold => {_REWRITE_SHARE})"
-        )
+        name, data = literal(lake.alias), lake.files.data
+        with _transaction(cursor, data):
+            cursor.execute(f"CALL ducklake_flush_inlined_data({name})")
+        self._compact(cursor, lake, table)
+        with _transaction(cursor, data):
+            cursor.execute(
+                f"CALL ducklake_rewrite_data_files({name}, {literal(table.ref.name)}, "
+                f"schema => {_schema(table)}, delete_threshold => {_REWRITE_SHARE})"
+            )
         self._expire(cursor, lake)
 
-    def _compact(self, cursor: duckdb.DuckDBPyConnection, lake: str, table: Table, data: Path) -> None:
+    def _compact(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
         files = _small_files(cursor, lake, table)
         if len(files) < 2:
             return
-        name = f"{lake}.{quoted(table.ref.connection_id or 'main')}.{quoted(table.ref.name)}"
+        name, data = table_name(lake, table.ref), lake.files.data
         chosen = f"filename IN ({', '.join(map(literal, files))})"
         columns = ", ".join(quoted(c) for c in (*(c.name for c in table.columns), CHANGE_DATE))
-        keys = [c for c in table.columns if c.name.casefold() in table.unique_keys]
+        keys = [c for c in table.columns if fold(c.name) in table.unique_keys]
         order = f" ORDER BY {', '.join(quoted(c.name) for c in keys)}" if keys else ""
         target = data / "compact" / f"{uuid4().hex}.parquet"
         target.parent.mkdir(exist_ok=True)
-        with rows_as_files(cursor), _transaction(cursor):
+        with rows_as_files(cursor), _transaction(cursor, data):
             rows = cursor.execute(
                 f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(str(target))} "
                 "(FORMAT parquet, COMPRESSION zstd)"
@@ -61,29 +71,41 @@ class Upkeep:
             cursor.execute(f"DELETE FROM {name} WHERE {chosen}")
             if rows:
                 cursor.execute(
-                    f"CALL ducklake_add_data_files({literal(lake)}, {literal(table.ref.name)}, "
-                    f"{literal(str(target))}, schema => {literal(table.ref.connection_id or 'main')}, "
-                    "hive_partitioning => false)"
+                    f"CALL ducklake_add_data_files({literal(lake.alias)}, {literal(table.ref.name)}, "
+                    f"{literal(str(target))}, schema => {_schema(table)}, hive_partitioning => false)"
                 )
-            _sync(target, data)
+            sync_files([target], data)
         if not rows:
             target.unlink()
 
-    def _expire(self, cursor: duckdb.DuckDBPyConnection, lake: str) -> None:
-        name = literal(lake)
+    def _expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+        name = literal(lake.alias)
         cursor.execute(f"CALL ducklake_expire_snapshots({name}, older_than => now() - {self._keep})")
         # the sweep goes by age: files of the last hour may belong to a reader
         cursor.execute(
             f"CALL ducklake_cleanup_old_files({name}, older_than => now() - INTERVAL '{_READERS_GRACE}')"
         )
         cursor.execute(f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '1 day')")
+        _remove_empty_folders(lake.files.data / "up")
 
 
-def _small_files(cursor: duckdb.DuckDBPyConnection, lake: str, table: Table) -> Sequence[str]:
+def _schema(table: Table) -> str:
+    return literal(table.ref.connection_id or "main")
+
+
+def _remove_empty_folders(top: Path) -> None:
+    """The folders of loads whose files were compacted; nothing is loaded meanwhile."""
+    for folder, _, _ in os.walk(top, topdown=False):
+        if folder != str(top):
+            with suppress(OSError):  # not empty
+                Path(folder).rmdir()
+
+
+def _small_files(cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> Sequence[str]:
     """Ascending while a file is small or at most twice what was picked: sizes stay geometric."""
     files = cursor.execute(
-        f"SELECT data_file, data_file_size_bytes FROM ducklake_list_files({literal(lake)}, "
-        f"{literal(table.ref.name)}, schema => {literal(table.ref.connection_id or 'main')}) ORDER BY 2"
+        f"SELECT data_file, data_file_size_bytes FROM ducklake_list_files({literal(lake.alias)}, "
+        f"{literal(table.ref.name)}, schema => {_schema(table)}) ORDER BY 2"
     ).fetchall()
     picked: list[str] = []
     total = 0
@@ -97,30 +119,26 @@ def _small_files(cursor: duckdb.DuckDBPyConnection, lake: str, table: Table) -> 
 
 @contextmanager
 def rows_as_files(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """A file whose last row is deleted inline would stay; without inlining it goes."""
-    limit = cursor.execute("SELECT current_setting('ducklake_default_data_inlining_row_limit')").fetchall()[
-        0
-    ][0]
-    cursor.execute("SET ducklake_default_data_inlining_row_limit=0")
-    try:
-        yield
-    finally:
-        cursor.execute(f"SET ducklake_default_data_inlining_row_limit={limit}")
+    """A file whose last row is deleted inline would stay; without inlining it goes.
+
+    The setting is the whole engine's: one lake at a time, and the others meanwhile write files, too.
+    """
+    with _one_at_a_time:
+        cursor.execute("SET ducklake_default_data_inlining_row_limit=0")
+        try:
+            yield
+        finally:
+            cursor.execute(f"SET ducklake_default_data_inlining_row_limit={INLINED_DELETES}")
 
 
 @contextmanager
-def _transaction(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _transaction(cursor: duckdb.DuckDBPyConnection, data: Path) -> Iterator[None]:
+    """Committed when all that it wrote is synced."""
     cursor.execute("BEGIN")
     try:
-        yield
+        with synced(data):
+            yield
     except BaseException:
         cursor.execute("ROLLBACK")
         raise
     cursor.execute("COMMIT")
-
-
-def _sync(target: Path, data: Path) -> None:
-    if target.exists():
-        sync(target)
-    sync(target.parent)
-    sync(data)

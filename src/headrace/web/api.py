@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
@@ -22,6 +24,10 @@ _MEDIA_TYPES = {
     ExportFormat.NDJSON: "application/x-ndjson",
     ExportFormat.ARROW: "application/vnd.apache.arrow.stream",
 }
+
+
+READING = CapacityLimiter(8)
+"""Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
 
 
 class Query_(BaseModel):  # noqa: N801  the word is FastAPI's, too
@@ -130,8 +136,9 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
 # -- tables --------------------------------------------------------------------------------------------
 
 
-def run_query(pool_id: str, sent: Query_, use: Use) -> dict[str, Any]:
-    answer = use.pools.query(pool_id, sent.sql, sent.maxRows, sent.timeoutSeconds)
+async def run_query(pool_id: str, sent: Query_, use: Use) -> dict[str, Any]:
+    query = partial(use.pools.query, pool_id, sent.sql, sent.maxRows, sent.timeoutSeconds)
+    answer = await to_thread.run_sync(query, limiter=READING)
     return {
         "columns": [{"name": name, "type": type} for name, type in answer.columns],
         "rows": answer.rows,
@@ -150,7 +157,7 @@ def get_table(pool_id: str, name: str, use: Use, connection: str | None = None) 
     return {**_table(table), "rows": table.rows, "versions": [_version(v) for v in versions]}
 
 
-def export_table(
+async def export_table(
     pool_id: str,
     name: str,
     use: Use,
@@ -158,14 +165,24 @@ def export_table(
     format: ExportFormat = ExportFormat.CSV,
 ) -> StreamingResponse:
     """The whole table as a file, streamed."""
-    rows = use.pools.export(pool_id, name, connection, format)
-    first = next(rows, b"")  # an error must show before the status is sent
-    return StreamingResponse(_chained(first, rows), media_type=_MEDIA_TYPES[format])
+    begin = partial(use.pools.export, pool_id, name, connection, format)
+    rows = await to_thread.run_sync(begin, limiter=READING)
+    first = await _next(rows)  # an error must show before the status is sent
+    return StreamingResponse(_streamed(first, rows), media_type=_MEDIA_TYPES[format])
 
 
-def _chained(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+async def _streamed(data: bytes, rest: Generator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        while data:
+            yield data
+            data = await _next(rest)
+    finally:
+        with CancelScope(shield=True):  # a client that goes away must not leave the work running
+            await to_thread.run_sync(rest.close, limiter=READING)
+
+
+async def _next(rows: Generator[bytes]) -> bytes:
+    return await to_thread.run_sync(next, rows, b"", limiter=READING)
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -226,7 +243,7 @@ def _key(key: Key) -> dict[str, Any]:
 # -- health --------------------------------------------------------------------------------------------
 
 
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 

@@ -1,0 +1,714 @@
+"""Staging of real files: both of its ways, every type of Parquet, and children that die of what they read."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import os
+import random
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import parquet
+from headrace import staging
+from headrace.errors import ChunkFailed, ChunkUnreadable
+from headrace.model import (
+    BOOLEAN,
+    CHANGE_DATE,
+    DATE,
+    DATETIME,
+    FLOAT,
+    INTEGER,
+    STRING,
+    TIME,
+    UNKNOWN,
+    Column,
+    ColumnType,
+    CsvOptions,
+    Cut,
+    FileType,
+    PushSpec,
+    Reject,
+    StageReport,
+    decimal,
+    fold,
+)
+from headrace.staging import Stager, StageTask, header, kind_of
+
+READER = duckdb.connect(config={"threads": "1"})
+READER.execute("SET TimeZone = 'UTC'")
+
+
+@dataclass
+class Staged:
+    report: StageReport
+    rows: list[tuple[Any, ...]]
+    columns: dict[str, str]
+    rejects: list[dict[str, Any]]
+
+    @property
+    def reject_lines(self) -> list[int]:
+        return [r["line"] for r in self.rejects]
+
+
+def task_of(folder: Path, data: bytes, *wanted: Column, fixed: bool = False, **more: Any) -> StageTask:
+    source = folder / "chunk"
+    source.write_bytes(data)
+    names = {fold(c.name): c for c in wanted}
+    return StageTask(
+        source=source,
+        target=folder / "staging" / "chunk.parquet",
+        rejects=folder / "chunk.rejects.ndjson",
+        file_type=FileType.PARQUET if data.startswith(b"PAR1") else FileType.CSV,
+        csv=more.pop("csv", CsvOptions()),
+        wanted=names,
+        fixed=frozenset(names if fixed else ()),
+        keys=frozenset(more.pop("keys", ())),
+        string_length=more.pop("string_length", None),
+    )
+
+
+class Chunks:
+    """Stages chunks in this process, by an engine like that of a child."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stage(self, data: bytes | str, *wanted: Column, careful: bool = False, **more: Any) -> Staged:
+        task = task_of(self.folder, data.encode() if isinstance(data, str) else data, *wanted, **more)
+        with patch.object(staging, "_straight", lambda *_: None) if careful else patch.dict({}):
+            report = staging.stage(task)
+        assert {p.name for p in task.target.parent.iterdir()} == {task.target.name}, "a scratch file is left"
+        rejects = task.rejects.read_text().splitlines() if task.rejects.exists() else []
+        found = Staged(report, *_read(task.target), [json.loads(line) for line in rejects])
+        assert (found.report.rows, found.report.rejected) == (len(found.rows), len(found.rejects))
+        assert [vars(r) for r in found.report.first_rejects] == found.rejects[:10]
+        task.rejects.unlink(missing_ok=True)
+        return found
+
+    def both(self, data: bytes | str, *wanted: Column, **more: Any) -> Staged:
+        """Staged twice, once by force on the careful way: there must be no difference."""
+        usual, careful = self.stage(data, *wanted, **more), self.stage(data, *wanted, careful=True, **more)
+        assert repr(careful) == repr(usual)
+        return usual
+
+
+def _read(path: Path) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
+    relation = f"read_parquet('{path}', hive_partitioning = false)"
+    described = READER.execute(f"DESCRIBE FROM {relation}").fetchall()
+    return READER.execute(f"FROM {relation}").fetchall(), {name: type for name, type, *_ in described}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> Iterator[None]:
+    with patch.object(staging, "_memory_mb", 1024), patch.object(staging, "_engine", None):
+        staging._new_engine()
+        yield
+
+
+@pytest.fixture
+def chunks(tmp_path: Path) -> Chunks:
+    return Chunks(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Chunks:
+    """For properties: one folder for all examples."""
+    return Chunks(tmp_path_factory.mktemp("chunks"))
+
+
+# -- any table, both ways ------------------------------------------------------------------------------
+
+Cell = tuple[str | None, Any, bool]
+"""How a CSV spells it, what is stored, whether it can be."""
+
+letters = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31))
+
+SPELLED: dict[ColumnType, tuple[st.SearchStrategy[Any], Callable[[Any], str], list[str]]] = {
+    STRING: (letters, str, []),
+    INTEGER: (st.integers(-(2**63), 2**63 - 1), str, ["1.5", "x", "9223372036854775808"]),
+    FLOAT: (st.floats(allow_nan=False, allow_infinity=False), repr, ["nan", "1,5", "x"]),
+    decimal(18, 2): (st.decimals(-(10**15), 10**15, places=2), str, ["abc", "1_0"]),
+    BOOLEAN: (st.booleans(), str, ["2", "maybe"]),
+    DATE: (moments.map(datetime.date), str, ["29.02.2024", "20240229", "?"]),
+    TIME: (st.times(), str, ["12", "12:60:00"]),
+    DATETIME: (moments, str, ["now", "2024-02-29 12"]),
+}
+
+
+@st.composite
+def cells(draw: st.DrawFn, type: ColumnType, all_good: bool) -> Cell:
+    values, spell, bad = SPELLED[type]
+    kind = draw(st.sampled_from(["value", "value", "null", "value", "value" if all_good else "bad"]))
+    if kind == "null":
+        return None, None, True
+    if kind == "bad" and bad:
+        return draw(st.sampled_from(bad)), None, False
+    value = draw(values)
+    return spell(value), value, True
+
+
+@dataclass
+class CsvFile:
+    columns: list[Column]
+    data: bytes
+    options: CsvOptions
+    good: list[tuple[Any, ...]]
+    bad_lines: list[int]
+
+
+@st.composite
+def csv_files(draw: st.DrawFn) -> CsvFile:
+    """Records of several types, some of them bad, in any usual spelling of a file."""
+    types = draw(st.lists(st.sampled_from(list(SPELLED)), min_size=2, max_size=4))
+    all_good = draw(st.booleans())
+    records = draw(st.lists(st.tuples(*(cells(t, all_good) for t in types)), max_size=12))
+    widths = st.sampled_from([0] if all_good else [0, 0, 0, -1, 1])
+    ending, separator = draw(st.sampled_from(["\n", "\r\n", "\r"])), draw(st.sampled_from([",", ";", "\t"]))
+    columns = [Column(f"c {n}", t) for n, t in enumerate(types)]
+    lines = [separator.join(c.name for c in columns)]
+    good, bad_lines, line = [], [], 2
+    for record in records:
+        fields = [_field(draw, text, separator) for text, *_ in record]
+        extra = draw(widths)
+        fields = fields[:-1] if extra < 0 else [*fields, "more"] if extra else fields
+        text = separator.join(fields)
+        lines.append(text)
+        if extra or not all(fine for *_, fine in record):
+            bad_lines.append(line)
+        else:
+            good.append(tuple(value for _, value, _ in record))
+        line += 1 + len(text.replace("\r\n", "\n").replace("\r", "\n").split("\n")) - 1
+    charset = draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le"]))
+    data = (ending.join(lines) + draw(st.sampled_from(["", ending]))).encode(charset, "surrogatepass")
+    named = None if charset.startswith("utf-8") else charset
+    return CsvFile(columns, data, CsvOptions(separator=separator, charset=named), good, bad_lines)
+
+
+def _field(draw: st.DrawFn, text: str | None, separator: str) -> str:
+    if text is None:
+        return ""
+    needs_quotes = not text or set(text) & set(f'"\r\n {separator}')
+    quoted = needs_quotes or draw(st.booleans())
+    return '"' + text.replace('"', '""') + '"' if quoted else text
+
+
+@settings(max_examples=150, deadline=None)
+@given(csv_files())
+def test_any_csv_is_staged_whole(shared: Chunks, file: CsvFile) -> None:
+    staged = shared.both(file.data, *file.columns, csv=file.options)
+    assert repr(staged.rows) == repr(file.good)
+    assert staged.reject_lines == file.bad_lines
+    assert staged.report.columns == tuple(file.columns)
+
+
+ARROW = {
+    STRING: pa.string(),
+    INTEGER: pa.int64(),
+    FLOAT: pa.float64(),
+    decimal(18, 2): pa.decimal128(18, 2),
+    BOOLEAN: pa.bool_(),
+    DATE: pa.date32(),
+    TIME: pa.time64("us"),
+    DATETIME: pa.timestamp("us"),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_parquet_is_staged_whole(shared: Chunks, data: st.DataObject) -> None:
+    """Columns of text beside typed ones, both into the same types."""
+    types = data.draw(st.lists(st.sampled_from(list(SPELLED)), min_size=1, max_size=4))
+    rows = data.draw(st.lists(st.tuples(*(cells(t, False) for t in types)), max_size=12))
+    arrays, wanted = {}, []
+    for number, type in enumerate(types):
+        column = [row[number] for row in rows]
+        typed = all(fine for *_, fine in column) and data.draw(st.booleans())
+        values = [value if typed else text for text, value, _ in column]
+        arrays[f"c{number}"] = pa.array(values, ARROW[type] if typed else pa.string())
+        wanted.append(Column(f"C{number}", type))
+    staged = shared.both(parquet(pa.table(arrays)), *wanted)
+    good = [tuple(value for _, value, _ in row) for row in rows if all(fine for *_, fine in row)]
+    assert repr(staged.rows) == repr(good)
+    assert staged.reject_lines == [n for n, row in enumerate(rows, 1) if not all(fine for *_, fine in row)]
+    assert staged.report.columns == tuple(wanted)
+
+
+# -- CSV, by example -----------------------------------------------------------------------------------
+
+NUMBER = Column("n", INTEGER)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("charset", "mark"), [(None, b""), (None, codecs.BOM_UTF8), ("utf-16", codecs.BOM_UTF16_BE)]
+)
+def test_lines_are_those_of_the_file(chunks: Chunks, ending: str, charset: str | None, mark: bytes) -> None:
+    lines = ["n,text", "1,a", '2,"x', '"', "bad,b", "", '3,"""', ',"', '"worse",c', "4", "5,d"]
+    codec = "utf-16-be" if charset else "utf-8"
+    data = mark + ending.join(lines).encode(codec)
+    staged = chunks.both(data, NUMBER, csv=CsvOptions(charset=charset))
+    assert staged.rows == [(1, "a"), (2, f"x{ending}"), (3, f'"{ending},'), (5, "d")]
+    assert staged.reject_lines == [5, 9, 10]
+    value, other, record = staged.report.first_rejects
+    expected = "INTEGER (64 bit, no fraction)"
+    assert value == Reject(5, "n", "bad", expected, "value-does-not-fit", '{"n":"bad","text":"b"}')
+    assert other.value == "worse"
+    assert record == Reject(10, None, None, "1 fields instead of 2", "too-few-fields", "4")
+
+
+def test_only_the_first_ten_rejects_are_in_the_report(chunks: Chunks) -> None:
+    staged = chunks.both("n,t\n" + "x,y\n" * 25 + "1,2\n", NUMBER)
+    assert staged.reject_lines == list(range(2, 27))
+    assert [r.line for r in staged.report.first_rejects] == list(range(2, 12))
+
+
+def test_the_first_bad_column_of_a_row_is_named(chunks: Chunks) -> None:
+    staged = chunks.both("a,b,c\n1,x,y\n", Column("c", INTEGER), Column("b", DATE))
+    assert [(r.column, r.value) for r in staged.report.first_rejects] == [("b", "x")]
+
+
+def test_a_long_bad_value_is_shown_in_part(chunks: Chunks) -> None:
+    staged = chunks.both(f"n,t\n{'9' * 5000},a\n", NUMBER)
+    assert staged.rejects[0]["value"] == "9" * 200
+
+
+@pytest.mark.parametrize("data", ["a,b", "a,b\n", "a,b\r\n\r\n", "\n\na,b"])
+def test_no_rows(chunks: Chunks, data: str) -> None:
+    staged = chunks.both(data, Column("B", INTEGER))
+    assert staged.rows == []
+    assert staged.columns == {"a": "VARCHAR", "B": "BIGINT"}
+
+
+def test_empty_fields(chunks: Chunks) -> None:
+    staged = chunks.both('t,n\n,\n"",""\n" "," "\n', NUMBER)
+    assert staged.rows == [(None, None), ("", None), (" ", None)]
+    assert chunks.both("t\na\n\nb\n").rows == [("a",), (None,), ("b",)]
+
+
+def test_names_of_the_table_win(chunks: Chunks) -> None:
+    staged = chunks.both("KUNNR,Größe,new\n1,2,3\n", Column("Kunnr", INTEGER), Column("GRÖßE", STRING))
+    assert list(staged.columns) == ["Kunnr", "GRÖßE", "new"]
+
+
+@pytest.mark.parametrize("name", ['a"b', "a.b", "_line", "c1", "select", "é😀", "a b", "column", "'"])
+def test_odd_names(chunks: Chunks, name: str) -> None:
+    field = '"' + name.replace('"', '""') + '"'
+    staged = chunks.both(f"{field},n\nx,1\ny,bad\n", NUMBER)
+    assert (list(staged.columns), staged.rows) == ([name, "n"], [("x", 1)])
+    assert json.loads(staged.rejects[0]["raw"]) == {name: "y", "n": "bad"}
+
+
+@pytest.mark.xfail(strict=True, reason="the straight way stores NULL: conversion.py:_usual_spelling")
+def test_30_february_is_a_reject(chunks: Chunks) -> None:
+    staged = chunks.stage("day\n2024-02-29\n2024-02-30\n", Column("day", DATE))
+    assert staged.rows == [(date(2024, 2, 29),)]
+    assert staged.reject_lines == [3]
+
+
+# -- strings that are cut ------------------------------------------------------------------------------
+
+
+def test_cuts_are_counted_in_characters(chunks: Chunks) -> None:
+    data = "short,whole\nééé,ééé\nabcdefgh,abcdefgh\n😀😀😀😀,x\n,\n"
+    staged = chunks.both(data, Column("short", STRING, 3))
+    assert staged.rows == [("ééé", "ééé"), ("abc", "abcdefgh"), ("😀😀😀", "x"), (None, None)]
+    assert staged.report.cuts == (Cut("short", 3, 2, 8),)
+    assert staged.report.columns == (Column("short", STRING, 3), Column("whole", STRING))
+
+
+def test_a_length_for_every_string(chunks: Chunks) -> None:
+    wanted = Column("a", STRING, 5), Column("n", INTEGER)
+    staged = chunks.both("a,b,n\n123456,123456,123456\n", *wanted, string_length=2)
+    assert staged.rows == [("12345", "12", 123456)]
+    assert staged.report.cuts == (Cut("a", 5, 1, 6), Cut("b", 2, 1, 6))
+
+
+def test_rejected_rows_are_not_cut(chunks: Chunks) -> None:
+    staged = chunks.both("a,n\n123456,x\n123,1\n", NUMBER, string_length=2)
+    assert staged.report.cuts == (Cut("a", 2, 1, 3),)
+
+
+def test_parquet_is_cut_too(chunks: Chunks) -> None:
+    staged = chunks.both(parquet({"a": ["ab", "ééé", None], "b": [b"abc", b"a", None]}), string_length=2)
+    assert staged.rows == [("ab", "ab"), ("éé", "a"), (None, None)]
+    assert staged.report.cuts == (Cut("a", 2, 1, 3), Cut("b", 2, 1, 3))
+
+
+# -- notes ---------------------------------------------------------------------------------------------
+
+
+def test_the_files_own_change_date_is_not_used(chunks: Chunks) -> None:
+    for name in (CHANGE_DATE, CHANGE_DATE.lower()):
+        staged = chunks.both(f"n,{name}\n1,2024-01-01\n2,x\n", NUMBER)
+        assert (list(staged.columns), staged.rows) == (["n"], [(1,), (2,)])
+        note = f"The column {name} of the file is not used: Headrace sets it at the commit."
+        assert staged.report.notes == (note,)
+        assert chunks.both(parquet({"n": [1], name: ["x"]})).report.notes == (note,)
+
+
+AMOUNTS = [
+    (["1.5", "2.25"], decimal(18, 2), ()),
+    (["1.50000", "x"], decimal(18, 2), ()),
+    (["12345678901234567.5"], decimal(38, 2), ("DECIMAL(18,2)", "DECIMAL(38,2)")),
+    (["1.255", "12345678901234567.5"], FLOAT, ("DECIMAL(18,2)", "FLOAT")),
+]
+
+
+@pytest.mark.parametrize(("texts", "type", "change"), AMOUNTS)
+def test_amounts_with_more_digits_widen_a_new_column(
+    chunks: Chunks, texts: list[str], type: ColumnType, change: tuple[str, str]
+) -> None:
+    declared = Column("v", decimal(18, 2))
+    staged = chunks.both("k,v\n" + "".join(f"1,{text}\n" for text in texts), declared)
+    assert staged.report.columns[1].type == type
+    assert staged.report.rejected == texts.count("x")
+    assert [float(v) for _, v in staged.rows] == [float(text) for text in texts if text != "x"]
+    notes = tuple(
+        f"The column v holds values that do not fit {before}: stored as {after}."
+        for before, after in ([change] if change else [])
+    )
+    assert staged.report.notes == notes
+
+
+def test_a_column_of_the_table_stays_as_it_is(chunks: Chunks) -> None:
+    staged = chunks.both("k,v\n1,1.5\n1,1.255\n", Column("v", decimal(18, 2)), fixed=True)
+    assert (staged.rows, staged.reject_lines) == ([("1", Decimal("1.50"))], [3])
+
+
+@pytest.mark.xfail(strict=True, reason="stage() leaves the file of an earlier try: staging.py:stage")
+def test_rejects_of_an_earlier_try_are_forgotten(tmp_path: Path) -> None:
+    bad = task_of(tmp_path, b"n,t\nx,y\n", NUMBER)
+    assert staging.stage(bad).rejected == 1
+    assert staging.stage(task_of(tmp_path, b"n,t\nx,y\n")).rejected == 0
+    assert not bad.rejects.exists()
+
+
+# -- large ---------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_columns(chunks: Chunks) -> None:
+    names = [f"c{n:03}" for n in range(1000)]
+    lines = [",".join(names), *(",".join(f"{row}" for _ in names) for row in range(5))]
+    staged = chunks.both("\n".join([*lines, "x" + "," * 999]), Column("c000", INTEGER))
+    assert list(staged.columns) == names
+    assert staged.rows[4] == (4, *["4"] * 999)
+    assert (len(staged.rows), staged.reject_lines) == (5, [7])
+    assert len(chunks.both(parquet({name: [1, None] for name in names})).columns) == 1000
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+def test_a_cell_of_20_mb(chunks: Chunks, quoted: bool) -> None:
+    cell = "x,\n" * 7_000_000 if quoted else "x" * 20_000_000
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([["n", "text"], [1, "a"], [2, cell], [3, "b"]])
+    staged = chunks.stage(file.getvalue(), NUMBER)
+    assert [(n, len(text)) for n, text in staged.rows] == [(1, 1), (2, len(cell)), (3, 1)]
+    cut = chunks.stage(file.getvalue(), NUMBER, string_length=4)
+    assert cut.report.cuts == (Cut("text", 4, 1, len(cell)),)
+
+
+def test_a_parquet_cell_of_20_mb(chunks: Chunks) -> None:
+    staged = chunks.both(parquet({"n": ["1", "x"], "text": ["a", "é" * 10_000_000]}), NUMBER)
+    assert (staged.rows, staged.reject_lines) == ([(1, "a")], [2])
+
+
+# -- types of Parquet ----------------------------------------------------------------------------------
+
+NOON = datetime(2024, 2, 29, 12, 0, 0, 123456)
+BERLIN = timezone(timedelta(hours=1))
+
+
+def arrow(type: pa.DataType, *values: Any) -> pa.Array:
+    return pa.array([*values, None], type)
+
+
+PARQUET_TYPES: list[tuple[str, pa.Array, ColumnType, Any]] = [
+    *((f"int{n}", arrow(getattr(pa, f"int{n}")(), -(2 ** (n - 1))), INTEGER, None) for n in (8, 16, 32, 64)),
+    *((f"uint{n}", arrow(getattr(pa, f"uint{n}")(), 2**n - 1), INTEGER, None) for n in (8, 16, 32)),
+    ("uint64", arrow(pa.uint64(), 2**64 - 1), decimal(20, 0), Decimal(2**64 - 1)),
+    ("half", arrow(pa.float16(), 0.5), FLOAT, None),
+    ("float", arrow(pa.float32(), 0.5), FLOAT, None),
+    ("double", arrow(pa.float64(), 0.1), FLOAT, None),
+    ("infinite", arrow(pa.float64(), float("inf")), FLOAT, None),
+    ("small decimal", arrow(pa.decimal128(5, 2), Decimal("1.25")), decimal(5, 2), None),
+    ("decimal", arrow(pa.decimal128(38, 10), Decimal("1.5")), decimal(38, 10), Decimal("1.5000000000")),
+    ("large decimal", arrow(pa.decimal256(50, 2), Decimal("1.25")), FLOAT, 1.25),
+    ("bool", arrow(pa.bool_(), True), BOOLEAN, None),
+    ("date", arrow(pa.date32(), date(2024, 2, 29)), DATE, None),
+    ("date64", arrow(pa.date64(), date(2024, 2, 29)), DATE, None),
+    ("time ms", arrow(pa.time32("ms"), time(12, 0, 0, 123000)), TIME, None),
+    ("time us", arrow(pa.time64("us"), time(12, 0, 0, 123456)), TIME, None),
+    ("time ns", arrow(pa.time64("ns"), time(12, 0, 0, 123456)), TIME, None),
+    ("s", arrow(pa.timestamp("s"), NOON.replace(microsecond=0)), DATETIME, None),
+    ("ms", arrow(pa.timestamp("ms"), NOON.replace(microsecond=123000)), DATETIME, None),
+    ("us", arrow(pa.timestamp("us"), NOON), DATETIME, None),
+    ("ns", arrow(pa.timestamp("ns"), NOON), DATETIME, None),
+    (
+        "zone",
+        arrow(pa.timestamp("us", "Europe/Berlin"), NOON.replace(tzinfo=BERLIN)),
+        DATETIME,
+        NOON.replace(hour=11),
+    ),
+    ("zone ns", arrow(pa.timestamp("ns", "UTC"), NOON), DATETIME, NOON),
+    ("string", arrow(pa.string(), "é"), STRING, None),
+    ("large string", arrow(pa.large_string(), "é"), STRING, None),
+    ("binary", arrow(pa.binary(), "é".encode()), STRING, "é"),
+    ("fixed binary", arrow(pa.binary(2), b"ab"), STRING, "ab"),
+    ("dictionary", arrow(pa.string(), "a", "b").dictionary_encode(), STRING, None),
+    ("binary dictionary", arrow(pa.binary(), b"a").dictionary_encode(), STRING, "a"),
+    ("list", arrow(pa.list_(pa.int32()), [1, None]), STRING, "[1,null]"),
+    ("struct", arrow(pa.struct([("a", pa.int32())]), {"a": 1}), STRING, '{"a":1}'),
+    ("map", arrow(pa.map_(pa.string(), pa.int32()), [("k", 1)]), STRING, '{"k":1}'),
+    ("uuid", arrow(pa.uuid(), b"\0" * 15 + b"\1"), STRING, "00000000-0000-0000-0000-000000000001"),
+]
+
+
+@pytest.mark.parametrize(
+    ("array", "type", "stored"), [t[1:] for t in PARQUET_TYPES], ids=[t[0] for t in PARQUET_TYPES]
+)
+def test_a_parquet_type_becomes(chunks: Chunks, array: pa.Array, type: ColumnType, stored: Any) -> None:
+    staged = chunks.both(parquet(pa.table({"v": array, "k": [1] * len(array)})))
+    assert staged.report.columns[0] == Column("v", type)
+    first, last = staged.rows[0][0], staged.rows[-1][0]
+    expected = array[0].as_py() if stored is None else stored
+    assert (repr(first), last) == (repr(expected), None)
+
+
+def test_int96(chunks: Chunks) -> None:
+    data = parquet(pa.table({"v": arrow(pa.timestamp("us"), NOON)}), use_deprecated_int96_timestamps=True)
+    assert chunks.both(data).rows == [(NOON,), (None,)]
+
+
+def test_digits_beyond_microseconds_are_dropped(chunks: Chunks) -> None:
+    late = pa.array([1_709_208_000_123_456_999], pa.timestamp("ns"))
+    assert chunks.both(parquet(pa.table({"v": late}))).rows == [(NOON,)]
+
+
+def test_binary_that_is_no_text_is_a_reject(chunks: Chunks) -> None:
+    staged = chunks.both(parquet({"v": [b"a", b"\xff", None]}))
+    assert (staged.rows, staged.reject_lines) == ([("a",), (None,)], [2])
+    assert staged.report.first_rejects[0].expected == "text in UTF-8"
+
+
+def test_columns_without_a_value_are_left_out(chunks: Chunks) -> None:
+    table = pa.table({"a": pa.nulls(2), "b": [1, 2], "c": pa.nulls(2)})
+    staged = chunks.both(parquet(table), Column("C", DATE))
+    assert staged.report.columns == (Column("a", UNKNOWN), Column("b", INTEGER), Column("C", DATE))
+    assert staged.columns == {"b": "BIGINT", "C": "DATE"}
+    only = chunks.both(parquet(pa.table({"a": pa.nulls(2)})))
+    assert (only.rows, only.report.columns) == ([(None,), (None,)], (Column("a", UNKNOWN),))
+
+
+def test_parquet_without_rows(chunks: Chunks) -> None:
+    table = pa.table({"a": pa.array([], pa.int32()), "b": pa.array([], pa.string())})
+    staged = chunks.both(parquet(table))
+    assert (staged.rows, staged.columns) == ([], {"a": "BIGINT", "b": "VARCHAR"})
+
+
+def test_many_row_groups_keep_their_order(chunks: Chunks) -> None:
+    numbers = [str(n) if n % 1000 else "x" for n in range(1, 20_001)]
+    staged = chunks.both(parquet({"n": numbers}, row_group_size=1500), NUMBER)
+    assert [n for (n,) in staged.rows] == [n for n in range(1, 20_001) if n % 1000]
+    assert staged.reject_lines == list(range(1000, 20_001, 1000))
+
+
+@pytest.mark.parametrize("name", ["file_row_number", "_line", "filename", 'a"b', "a.b", "é😀"])
+def test_odd_names_in_parquet(chunks: Chunks, name: str) -> None:
+    staged = chunks.both(parquet({name: ["x", "y"], "n": ["1", "bad"]}), NUMBER)
+    assert (list(staged.columns), staged.rows) == ([name, "n"], [("x", 1)])
+    assert staged.rejects[0]["line"] == 2
+    assert json.loads(staged.rejects[0]["raw"]) == {name: "y", "n": "bad"}
+
+
+# -- what cannot be read -------------------------------------------------------------------------------
+
+
+def test_a_file_of_nothing_but_the_change_date(chunks: Chunks) -> None:
+    with pytest.raises(ChunkFailed, match=CHANGE_DATE):
+        chunks.stage(f"{CHANGE_DATE}\n2024-01-01\n")
+
+
+def test_a_failed_try_leaves_nothing(tmp_path: Path) -> None:
+    task = task_of(tmp_path, parquet({"a": [1, 2]})[:-9] + b"\0" * 5 + b"PAR1")
+    with pytest.raises(ChunkFailed) as caught:
+        staging.stage(task)
+    assert list(task.target.parent.iterdir()) == []
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_kind_of() -> None:
+    spec = PushSpec("t")
+    as_csv, as_parquet = PushSpec("t", file_type=FileType.CSV), PushSpec("t", file_type=FileType.PARQUET)
+    for anything in (spec, as_csv, as_parquet):
+        assert kind_of(b"PAR1...", anything, said_to_be_csv=True) is FileType.PARQUET
+        with pytest.raises(ChunkUnreadable, match="empty"):
+            kind_of(b"", anything, said_to_be_csv=True)
+    assert kind_of(b"a,b", as_csv, said_to_be_csv=False) is FileType.CSV
+    assert kind_of(b"a,b", spec, said_to_be_csv=True) is FileType.CSV
+    assert kind_of(b"a,b", PushSpec("t", csv=CsvOptions()), said_to_be_csv=False) is FileType.CSV
+    for refused, said in ((as_parquet, True), (spec, False)):
+        with pytest.raises(ChunkUnreadable, match="does not begin with PAR1"):
+            kind_of(b"<html>", refused, said_to_be_csv=said)
+
+
+def test_headers() -> None:
+    def names(text: str, **options: Any) -> list[str]:
+        return header(text.encode(), complete=True, csv=CsvOptions(**options))
+
+    assert names("a,,  ,d") == ["a", "column_2", "column_3", "d"]
+    assert names(' a ;"b;c"', separator=";") == ["a", "b;c"]
+    assert names("x" * 20_000 + ",b\n") == ["x" * 20_000, "b"]
+    for twice in ("a,A", "straße,STRASSE", "column_2,"):
+        with pytest.raises(ChunkUnreadable, match="twice"):
+            names(twice)
+    for unreadable in ("", "\n\n", '"a'):
+        with pytest.raises(ChunkUnreadable):
+            names(unreadable)
+    with pytest.raises(ChunkUnreadable):
+        names("a,b", charset="no such thing")
+    with pytest.raises(ChunkUnreadable, match="no header line"):
+        header(b"x" * staging.HEAD_BYTES, complete=False, csv=CsvOptions())
+
+
+# -- in a child ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stager() -> Iterator[Stager]:
+    running = Stager(processes=1, memory_mb=256, seconds=60)
+    yield running
+    running.close()
+
+
+GOOD = b"n,t\n1,a\n"
+
+
+def outcome(stager: Stager, task: StageTask) -> int | str:
+    """Rows, or why there are none; any other error is the test's failure."""
+    try:
+        return stager.stage(task).rows
+    except ChunkFailed as error:
+        return error.message
+
+
+def test_damaged_parquet_ends_one_chunk_at_most(stager: Stager, tmp_path: Path) -> None:
+    names = ["text", "number", "list", "at"]
+    columns = [[f"text {n}" for n in range(200)], list(range(200)), [[n] for n in range(200)], [NOON] * 200]
+    table = dict(zip(names, columns, strict=True))
+    variants = [parquet(table, compression=c, row_group_size=50) for c in ("none", "snappy", "zstd")]
+    spec = PushSpec("t")
+    for number in range(100):
+        dice = random.Random(number)
+        data = damaged(dice.choice(variants), dice)
+        task = task_of(tmp_path, data, Column("text", STRING), string_length=5)
+        found = outcome(stager, task)
+        assert isinstance(found, str) or 0 <= found <= 10_000, number
+        try:
+            stager.look(task.source, spec)
+        except ChunkUnreadable:
+            assert isinstance(found, str), number
+    assert outcome(stager, task_of(tmp_path, variants[0])) == 200
+
+
+def damaged(data: bytes, dice: random.Random) -> bytes:
+    """Still with its magic in front."""
+    if dice.random() < 0.2:
+        return data[: dice.randrange(4, len(data))]
+    spoiled = bytearray(data)
+    footer = len(data) - int.from_bytes(data[-8:-4], "little") - 8
+    low = footer if dice.random() < 0.5 else 4
+    for _ in range(dice.choice([1, 1, 3, 20])):
+        spoiled[dice.randrange(low, len(data))] = dice.randrange(256)
+    return bytes(spoiled)
+
+
+@dataclass
+class Held:
+    """A chunk whose bytes do not come: its child waits in the middle of its task."""
+
+    stager: Stager
+    task: StageTask
+
+    def kill(self, then: bytes | None = None) -> None:
+        """Kill the child when it reads, having put another file in the place of the one it reads."""
+        pipe = os.open(self.task.source, os.O_WRONLY)  # returns when the child has opened it
+        (pid,) = self.stager._stagers.pids()
+        if then is not None:
+            other = self.task.source.with_name("other")
+            other.write_bytes(then)
+            other.rename(self.task.source)
+        os.kill(pid, signal.SIGKILL)
+        os.close(pipe)
+
+
+@pytest.fixture
+def held(stager: Stager, tmp_path: Path) -> Held:
+    task = task_of(tmp_path, GOOD, NUMBER)
+    task.source.unlink()
+    os.mkfifo(task.source)
+    return Held(stager, task)
+
+
+def test_a_child_that_is_killed_gets_its_chunk_a_second_try(held: Held) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(outcome, held.stager, held.task)
+        held.kill(then=GOOD)
+        assert found.result(30) == 1
+
+
+def test_a_child_that_dies_twice_ends_its_chunk_and_no_other(held: Held, tmp_path: Path) -> None:
+    (tmp_path / "next").mkdir()
+    after = task_of(tmp_path / "next", GOOD, NUMBER)
+    with ThreadPoolExecutor(2) as threads:
+        found = threads.submit(outcome, held.stager, held.task)
+        held.kill()
+        waiting = threads.submit(outcome, held.stager, after)
+        held.kill()
+        assert "ended with code -9" in str(found.result(30))
+        assert waiting.result(30) == 1
+    assert list(held.task.target.parent.glob("*.parquet")) == []
+
+
+def test_a_chunk_that_takes_too_long_ends(tmp_path: Path) -> None:
+    task = task_of(tmp_path, GOOD)
+    task.source.unlink()
+    os.mkfifo(task.source)
+    impatient = Stager(processes=1, memory_mb=256, seconds=1)
+    try:
+        assert outcome(impatient, task) == "Reading it took longer than staging_seconds."
+        assert outcome(impatient, task_of(tmp_path / "..", GOOD, NUMBER)) == 1
+    finally:
+        impatient.close()
+
+
+def test_looking_needs_no_free_child(held: Held, tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    path.write_bytes(parquet({"a": [1], "b": [2]}))
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(outcome, held.stager, held.task)
+        assert held.stager.look(path, PushSpec("t")) == (FileType.PARQUET, ["a", "b"])
+        held.kill(then=GOOD)
+        assert found.result(30) == 1
+
+
+def test_memory_is_bounded_and_the_next_chunk_has_all_of_it(stager: Stager, tmp_path: Path) -> None:
+    hungry = b"n,t\n1," + b"x" * (60 << 20) + b"\n"
+    assert isinstance(outcome(stager, task_of(tmp_path, hungry, NUMBER)), str)
+    assert outcome(stager, task_of(tmp_path, GOOD, NUMBER)) == 1

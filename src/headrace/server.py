@@ -102,9 +102,12 @@ def build(settings: Settings, folder: Path) -> Parts:
     """The installation on one machine: SQLite, local disk, a DuckLake per pool."""
     pools_folder = folder / "pools"
     shutil.rmtree(folder / "temp", ignore_errors=True)  # what an engine that was killed had spilled
+    (folder / "temp").mkdir()
     metadata = Metadata(folder / "metadata.sqlite")
     chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
-    sandbox = Sandbox(processes=settings.sql_processes, memory_mb=settings.sql_memory_mb)
+    sandbox = Sandbox(
+        processes=settings.sql_processes, memory_mb=settings.sql_memory_mb, temp=folder / "temp"
+    )
     tables = DuckLakeTables(
         pools_folder,
         memory_mb=settings.load_memory_mb,

@@ -501,6 +501,13 @@ def test_mirrors_get_the_same(loads: Loads) -> None:
     assert loads.content("t") == loads.content("m") == loads.content("n") == [("1", "a")]
 
 
+def test_a_table_that_is_its_own_mirror_is_still_the_first(loads: Loads) -> None:
+    loads.replace("t", typed(id=[1], v=[1]))
+    job = loads.delta("t", text("id v", "1 2"), keys="id", mirror_names=("m", "T"))
+    assert (job.status, job.counts) == (JobStatus.DONE, Counts(rows_in=1, updated=1))
+    assert loads.content("t") == loads.content("m") == [(1, 2)]
+
+
 def test_a_mirror_has_rows_and_columns_of_its_own(loads: Loads) -> None:
     loads.replace("t", text("id v", "1 a"))
     loads.replace("m", text("w ID", "old 1", "old 2"))

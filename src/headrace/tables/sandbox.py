@@ -59,8 +59,8 @@ class LakeFiles:
 class Sandbox:
     """Warm children for queries, and as many for exports; each starts when it is first needed."""
 
-    def __init__(self, *, processes: int, memory_mb: int) -> None:
-        self._folder = TemporaryDirectory(prefix="headrace-exports-")
+    def __init__(self, *, processes: int, memory_mb: int, temp: Path | None = None) -> None:
+        self._folder = TemporaryDirectory(prefix="headrace-exports-", dir=temp)
         self._pipes = Path(self._folder.name)
         self._queries = process_pool(processes, _start_child, (memory_mb,))
         self._exports = process_pool(processes, _start_child, (memory_mb, self._pipes))

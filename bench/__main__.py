@@ -157,12 +157,14 @@ def _uploads(push: Push, files: data.Files, folder: Path, repeats: int) -> list[
             ours=to_headrace,
             raw=lambda: to_sink("/raw", multipart=False),
             hashed=lambda: to_sink("/raw-sha256", multipart=False),
+            durable=lambda: to_sink("/raw-durable", multipart=False),
             uploadfile=lambda: to_sink("/uploadfile", multipart=True),
         )
     return [
         _ratio("upload, CPU per GB, against a raw-body sink", measured, "ours", "raw", None),
         _ratio("upload, against a raw-body sink that hashes too", measured, "ours", "hashed", None),
-        _ratio("upload, against FastAPI UploadFile (no hash)", measured, "ours", "uploadfile", None),
+        _ratio("upload, against a raw-body sink that hashes and syncs", measured, "ours", "durable", None),
+        _ratio("upload, against FastAPI UploadFile (no hash, no sync)", measured, "ours", "uploadfile", None),
     ]
 
 

@@ -1,18 +1,21 @@
 """What an upload is compared with: the least that a server of the same kind can do, and what most do.
 
 ``python -m bench.sinks FOLDER`` serves ``/raw`` (the body straight to a file), ``/raw-sha256`` (hashed on the
-way) and ``/uploadfile`` (FastAPI's UploadFile, copied to a file), and prints its port.
+way), ``/raw-durable`` (hashed, and synced as a promise needs it) and ``/uploadfile`` (FastAPI's UploadFile, copied
+to a file), and prints its port.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import sys
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI, Request, UploadFile
+from fastapi.concurrency import run_in_threadpool
 
 app = FastAPI()
 folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
@@ -32,6 +35,16 @@ async def raw_sha256(request: Request) -> None:
         async for data in request.stream():
             digest.update(data)
             file.write(data)
+
+
+@app.post("/raw-durable")
+async def raw_durable(request: Request) -> None:
+    digest = hashlib.sha256()
+    with (folder / "raw").open("wb", buffering=0) as file:
+        async for data in request.stream():
+            digest.update(data)
+            file.write(data)
+        await run_in_threadpool(os.fsync, file.fileno())
 
 
 @app.post("/uploadfile")

@@ -31,7 +31,7 @@ def test_killed_at_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     kills = jobs = 0
     job = random_job(chance)
     while kills < ROUNDS:
-        killer = _kill_after(server, chance.uniform(0, 0.4))
+        killer = _kill_after(server, chance.uniform(0, 1.5))
         with server.client() as api, suppress(httpx.TransportError, httpx.HTTPError):
             while True:
                 world.check_acknowledged(job, api)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
 from headrace.metadata.schema import chunks, jobs, may_still_run
@@ -92,6 +92,8 @@ class Jobs:
 
     def claim(self, worker: str, at: datetime, lease: timedelta) -> Job | None:
         """The oldest queued job whose chunks are all staged and whose tables nobody older waits for."""
+        if not self._any_to_claim(at):
+            return None  # without taking the lock that every writer needs
         with self._writes.begin() as db:
             job_id = _first_free(db, at)
             if job_id is None:
@@ -110,6 +112,12 @@ class Jobs:
                 )
             )
             return _job(db.execute(select(jobs).where(jobs.c.id == job_id)).one())
+
+    def _any_to_claim(self, at: datetime) -> bool:
+        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < at)
+        query = select(jobs.c.id).where(or_(jobs.c.status == JobStatus.QUEUED, expired))
+        with self._reads.connect() as db:
+            return db.execute(query.limit(1)).first() is not None
 
     def heartbeat(self, fences: Iterable[tuple[str, int]], at: datetime, lease: timedelta) -> None:
         """A sign of life of running jobs, given with their fencing numbers."""

@@ -62,7 +62,10 @@ _NATURAL = {
 }
 
 _ISO_STAMP = r"\s*\d{4}-\d\d?-\d\d?([ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?)?\s*"
-_ISO_ZONED = r"\s*\d{4}-\d\d?-\d\d?[ T].*"
+_ISO_ZONED = (
+    r"\s*\d{4}-\d\d?-\d\d?[ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?"
+    r"(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Za-z][A-Za-z_/+-]*)\s*"
+)
 _ISO_TIME = r"\s*\d\d?:\d\d(:\d\d(\.\d{1,9})?)?\s*"
 _WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
 
@@ -107,12 +110,12 @@ class Source:
 
 def strict(source: Source, target: ColumnType) -> str:
     """The value as ``target``; a value that does not fit raises."""
-    return _convert(source, target, f"error('not {target}')::{sql_type(target)}")
+    return _convert(source, target, "CAST", f"error('not {target}')::{sql_type(target)}")
 
 
 def lenient(source: Source, target: ColumnType) -> str:
     """The value as ``target``; a value that does not fit is NULL."""
-    return _convert(source, target, f"NULL::{sql_type(target)}")
+    return _convert(source, target, "TRY_CAST", f"NULL::{sql_type(target)}")
 
 
 def is_bad(source: Source, target: ColumnType) -> str:
@@ -138,9 +141,10 @@ def expectation(source: Source, target: ColumnType) -> str:
     }.get(target.kind, str(target))
 
 
-def _convert(source: Source, target: ColumnType, otherwise: str) -> str:
+def _convert(source: Source, target: ColumnType, cast: str, otherwise: str) -> str:
+    """``cast`` is for values that look right already: where one is not, it must end as ``otherwise`` does."""
     if source.is_text:
-        return _from_text(source, target, otherwise)
+        return _from_text(source, target, cast, otherwise)
     if stored_type(source.engine_type) == target or target.kind in (ColumnKind.STRING, ColumnKind.UNKNOWN):
         return _as_is(source, target)
     return _from_value(source, target, otherwise)
@@ -149,13 +153,15 @@ def _convert(source: Source, target: ColumnType, otherwise: str) -> str:
 # -- from text -----------------------------------------------------------------------------------------
 
 
-def _from_text(source: Source, target: ColumnType, otherwise: str) -> str:
+def _from_text(source: Source, target: ColumnType, cast: str, otherwise: str) -> str:
     if target.kind in (ColumnKind.STRING, ColumnKind.UNKNOWN):
         return _text(source, otherwise)
-    text = _plain_number(source) if _is_number(target) else source.sql
-    if source.engine_type == "BLOB":
-        text = f"try(decode({text}))"
-    cases = " ".join(f"WHEN {condition} THEN {value}" for condition, value in _cases(text, source, target))
+    text = source.sql if source.engine_type == "VARCHAR" else f"try(decode({source.sql}))"
+    if target.kind in (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL):
+        text = _plain_number(text, source.options)
+    cases = " ".join(
+        f"WHEN {condition} THEN {value}" for condition, value in _cases(text, source, target, cast)
+    )
     return f"CASE {cases} WHEN NOT {_present(source)} THEN NULL ELSE {otherwise} END"
 
 
@@ -172,20 +178,16 @@ def _present(source: Source) -> str:
     return f"coalesce(trim({text}) <> '', false)"
 
 
-def _is_number(target: ColumnType) -> bool:
-    return target.kind in (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL)
-
-
-def _plain_number(source: Source) -> str:
-    text = source.sql
-    if separator := source.options.thousands_separator:
+def _plain_number(text: str, options: ColumnCsvOptions) -> str:
+    """The number with a point, or spoilt if it has a point where the point means nothing."""
+    if separator := options.thousands_separator:
         text = f"replace({text}, {literal(separator)}, '')"
-    if (separator := source.options.decimal_separator) and separator != ".":
-        text = f"replace({text}, {literal(separator)}, '.')"
+    if (separator := options.decimal_separator) and separator != ".":
+        text = f"replace(replace({text}, '.', '?'), {literal(separator)}, '.')"
     return text
 
 
-def _cases(text: str, source: Source, target: ColumnType) -> list[tuple[str, str]]:
+def _cases(text: str, source: Source, target: ColumnType, cast: str) -> list[tuple[str, str]]:
     match target.kind:
         case ColumnKind.INTEGER:
             return _integer_cases(text)
@@ -197,7 +199,7 @@ def _cases(text: str, source: Source, target: ColumnType) -> list[tuple[str, str
         case ColumnKind.BOOLEAN:
             return _boolean_cases(text)
         case _:
-            return _time_cases(text, source.options.date_format, target)
+            return _time_cases(text, source.options.date_format, target, cast)
 
 
 def _integer_cases(text: str) -> list[tuple[str, str]]:
@@ -211,11 +213,12 @@ def _integer_cases(text: str) -> list[tuple[str, str]]:
 
 def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
     number = f"TRY_CAST({text} AS {sql_type(target)})"
-    # one digit more than a column of this scale keeps: equal only if nothing was rounded away
-    finer = f"TRY_CAST({text} AS DECIMAL(38,{min(target.scale + 8, 37)}))"
+    # digits beyond the scale must be zeros: the cast would round them away
+    fraction = f"\\d{{0,{target.scale}}}0*"
+    exact = f"\\s*[+-]?(\\d+(\\.{fraction})?|\\.\\d{fraction})\\s*"
     return [
         (f"CAST({number} AS VARCHAR) = {text}", number),
-        (f"{number} = {finer} AND NOT contains({text}, '_')", number),
+        (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(exact)})", number),
     ]
 
 
@@ -232,7 +235,7 @@ def _boolean_cases(text: str) -> list[tuple[str, str]]:
     ]
 
 
-def _time_cases(text: str, pattern: str | None, target: ColumnType) -> list[tuple[str, str]]:
+def _time_cases(text: str, pattern: str | None, target: ColumnType, cast: str) -> list[tuple[str, str]]:
     own = read_pattern(pattern).sql(text) if pattern else None
     cases = [(_fits(own, target), _narrowed(own, target))] if own else []
     if target.kind is ColumnKind.TIME:
@@ -243,7 +246,7 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType) -> list[tupl
     zoned = f"make_timestamp(epoch_us(TRY_CAST(trim({text}) AS TIMESTAMPTZ)))"
     return [
         *cases,
-        (_usual_spelling(text, target), f"TRY_CAST({text} AS {sql_type(target)})"),
+        (_usual_spelling(text, target), f"{cast}({text} AS {sql_type(target)})"),
         (f"regexp_full_match({text}, '{_ISO_STAMP}') AND {_fits(stamp, target)}", _narrowed(stamp, target)),
         (f"regexp_full_match({text}, '{_ISO_ZONED}') AND {_fits(zoned, target)}", _narrowed(zoned, target)),
     ]
@@ -252,7 +255,7 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType) -> list[tupl
 def _usual_spelling(text: str, target: ColumnType) -> str:
     """Nearly every value, told without a pattern's cost: no zone has room in these lengths."""
     if target.kind is ColumnKind.DATE:
-        return f"{text} LIKE '____-__-__'"
+        return f"{text} LIKE '____-__-__' AND {text} >= '0'"
     return (
         f"{text} LIKE '____-__-_____:__:__.%' AND strlen({text}) <= 23 "
         f"AND NOT contains({text}, '.-') AND NOT contains({text}, '.+') "
@@ -291,12 +294,8 @@ def _from_value(source: Source, target: ColumnType, otherwise: str) -> str:
     value = f"TRY_CAST({source.sql} AS {sql_type(target)})"
     numbers = (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL)
     days = (ColumnKind.DATE, ColumnKind.DATETIME)
-    if origin in numbers and target.kind is ColumnKind.FLOAT:
-        same = f"{value} IS NOT NULL"
-    elif origin is ColumnKind.FLOAT and target.kind in numbers:
-        same = f"CAST({value} AS DOUBLE) = {source.sql}"
-    elif origin in numbers and target.kind in numbers:
-        same = f"{value} = {source.sql}"
+    if origin in numbers and target.kind in numbers:
+        same = f"CAST({value} AS {source.engine_type}) = {source.sql}"
     elif origin is ColumnKind.INTEGER and target.kind is ColumnKind.BOOLEAN:
         same = f"{source.sql} IN (0, 1)"
     elif origin is ColumnKind.BOOLEAN and target.kind is ColumnKind.INTEGER:
@@ -305,4 +304,5 @@ def _from_value(source: Source, target: ColumnType, otherwise: str) -> str:
         same = f"CAST({value} AS TIMESTAMP) = make_timestamp(epoch_us({source.sql}))"
     else:
         same = "false"
+    same = f"coalesce(try({same}), false)"  # the way back may overflow
     return f"CASE WHEN {source.sql} IS NULL THEN NULL WHEN {same} THEN {value} ELSE {otherwise} END"

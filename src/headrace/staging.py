@@ -65,6 +65,7 @@ MOST_COLUMNS = 1900
 FIRST_REJECTS = 10
 _USUAL_HEADER = 16 << 10
 _USUAL_WIDTH = 50
+_MOST_DIGITS = 38
 _CELLS_A_GROUP = 5_000_000
 _DICTIONARY_BYTES = 128 << 20
 _USUAL_LINE = 2 << 20
@@ -258,10 +259,27 @@ def _db() -> duckdb.DuckDBPyConnection:
 
 
 def _parquet_columns(path: Path) -> list[str]:
+    """The names as the file has them: the engine would rename what stands twice."""
     try:
-        return [row[0] for row in _described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")]
+        query = f"SELECT name, num_children, precision FROM parquet_schema({literal(str(path))})"
+        schema = _db().execute(query).fetchall()
+        _described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")
     except duckdb.Error as error:
         raise ChunkUnreadable(f"Internal error while validating the Parquet: {_first_line(error)}") from error
+    if any((precision or 0) > _MOST_DIGITS for _, _, precision in schema):
+        raise ChunkUnreadable(f"A DECIMAL may have {_MOST_DIGITS} digits; this file has a longer one.")
+    names: list[str] = []
+    left: list[int] = []
+    for name, children, _ in schema[1:]:  # depth first; the first is the root
+        if not left:
+            names.append(name)
+        else:
+            left[-1] -= 1
+        if children:
+            left.append(children)
+        while left and left[-1] == 0:
+            left.pop()
+    return names
 
 
 def _described(relation: str) -> list[tuple[str, str]]:
@@ -283,6 +301,8 @@ def stage(task: StageTask) -> StageReport:
         scratch.staged.rename(task.target)
         if scratch.rejects.exists():
             scratch.rejects.rename(task.rejects)
+        else:
+            task.rejects.unlink(missing_ok=True)  # of an earlier try
         return report
 
 
@@ -372,6 +392,8 @@ def _fields(task: StageTask, columns: Sequence[tuple[str, str, str]]) -> tuple[l
                 fold(name) in task.keys,
             )
         )
+    if not fields:
+        raise ChunkFailed("The file has no column that can be stored.")
     return fields, tuple(notes)
 
 
@@ -385,9 +407,8 @@ def _read_csv(
     types = {**({"_line": "BIGINT"} if numbered else {}), **dict.fromkeys(columns, "VARCHAR")}
     listed = ", ".join(f"{literal(name)}: {literal(type)}" for name, type in types.items())
     ending = "new_line='\\n', " if numbered else ""  # else a quoted \\r could be taken for it
-    longest = _USUAL_LINE
-    if numbered:  # whatever the usual reading could not take
-        longest = min(_LONGEST_LINE, max(_USUAL_LINE, path.stat().st_size))
+    # never below what the file may hold: behind a longer line the engine may end early, in silence
+    longest = min(_LONGEST_LINE, max(_USUAL_LINE, path.stat().st_size))
     return (
         f"read_csv({literal(str(path))}, auto_detect=false, header={header}, columns={{{listed}}}, "
         f"delim={literal(dialect.separator)}, quote={literal(dialect.quote or '')}, "

@@ -1,8 +1,8 @@
 """What an upload is compared with: the least that a server of the same kind can do, and what most do.
 
 ``python -m bench.sinks FOLDER`` serves ``/raw`` (the body straight to a file), ``/raw-sha256`` (hashed on the
-way), ``/raw-durable`` (hashed, and synced as a promise needs) and ``/uploadfile`` (FastAPI's UploadFile, copied
-to a file), and prints its port.
+way), ``/raw-durable`` (hashed, and synced as a promise needs) and ``/uploadfile`` (FastAPI's UploadFile,
+copied to a file). It prints its port.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ A key is ``hr_app_…`` (application, sent as ``AppKey``) or ``hr_usr_…`` (per
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
@@ -117,5 +116,5 @@ def _hash(secret: str) -> str:
 def _password(encoded: str) -> str:
     try:
         return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # neither base64 nor text
         raise Unauthorized from error

@@ -51,6 +51,7 @@ from headrace.reducing import Reduced, Reducer, StagedFile
 from headrace.tables import Load, TableEngine
 
 _SHOWN_REJECTS = 10
+_MOST_DIGITS = 38
 
 
 class TakenOver(Exception):
@@ -345,7 +346,7 @@ def _wider(one: Column, other: Column) -> ColumnType:
         whole = max(
             19 if c.type.kind is ColumnKind.INTEGER else c.type.precision - c.type.scale for c in (one, other)
         )
-        return decimal(min(38, whole + scale), scale)
+        return decimal(whole + scale, scale) if whole + scale <= _MOST_DIGITS else STRING
     if kinds <= {ColumnKind.INTEGER, ColumnKind.DECIMAL, ColumnKind.FLOAT}:
         return one.type if one.type.kind is ColumnKind.FLOAT else other.type
     if kinds == {ColumnKind.DATE, ColumnKind.DATETIME}:

@@ -279,7 +279,7 @@ def _parquet_columns(path: Path) -> list[str]:
             left.append(children)
         while left and left[-1] == 0:
             left.pop()
-    return names
+    return [name or f"column_{number}" for number, name in enumerate(names, 1)]
 
 
 def _described(relation: str) -> list[tuple[str, str]]:
@@ -358,10 +358,17 @@ def _stage_parquet(task: StageTask, scratch: _Scratch) -> StageReport:
         .execute(f"SELECT name FROM parquet_schema({path}) WHERE logical_type LIKE 'Null%'")
         .fetchall()
     }
+    try:
+        names = _parquet_columns(task.source)
+    except ChunkUnreadable as error:
+        raise ChunkFailed(error.message) from error
     described = _described(relation)
     # whatever the columns are called, here they are c0, c1 …
     cells = ", ".join(f"{quoted(name)} AS c{n}" for n, (name, _) in enumerate(described))
-    types = [(f"c{n}", name, '"NULL"' if name in empty else type) for n, (name, type) in enumerate(described)]
+    types = [
+        (f"c{n}", name, '"NULL"' if name in empty else type)
+        for n, (name, (_, type)) in enumerate(zip(names, described, strict=True))
+    ]
     fields, notes = _fields(task, types)
     if report := _straight(f"(SELECT {cells} FROM {relation})", fields, scratch):
         return replace(report, notes=notes)
@@ -393,7 +400,7 @@ def _fields(task: StageTask, columns: Sequence[tuple[str, str, str]]) -> tuple[l
             )
         )
     if not fields:
-        raise ChunkFailed("The file has no column that can be stored.")
+        raise ChunkFailed(f"The file has no column but {CHANGE_DATE}, which Headrace sets itself.")
     return fields, tuple(notes)
 
 

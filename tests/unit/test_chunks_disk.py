@@ -178,7 +178,6 @@ def test_sweep_keeps_what_was_recorded(chunks: DiskChunks, tmp_path: Path) -> No
     chunks.sweep("no such job", [])
 
 
-@pytest.mark.xfail(strict=True, reason="an iterator of os.scandir stays open: chunks/disk.py:sweep")
 def test_sweep_closes_what_it_opens(chunks: DiskChunks) -> None:
     keep(chunks, "job", "chunk")
     chunks.rejects("job", "chunk").touch()

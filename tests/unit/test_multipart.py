@@ -97,9 +97,6 @@ def test_the_part_that_is_the_chunk(disposition: str) -> None:
     assert chunk_of(part(b"no", 'form-data; name="type"'), part(b"yes", disposition)) == b"yes"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the parser drops filename*, which urllib3 before 1.25 sends: multipart.py"
-)
 def test_a_file_name_in_the_spelling_of_rfc_2231() -> None:
     named = part(b"x", "form-data; name=\"upload\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.csv")
     assert received(NAMED, [multipart(named)]) == (b"x", True)

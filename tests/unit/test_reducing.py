@@ -89,7 +89,8 @@ def _staged(folder: Path, number: int, chunk: Sent) -> StagedFile:
     rows = [dict(zip(chunk.columns, row, strict=True)) for row in chunk.rows]
     path = folder / f"{number}.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
-    return StagedFile(path, number, chunk.type, len(rows))
+    columns = tuple(c for c in COLUMNS if c.name in chunk.columns)
+    return StagedFile(path, number, chunk.type, len(rows), columns)
 
 
 def _rows(paths: Sequence[Path], names: Sequence[str]) -> list[tuple[object, ...]]:

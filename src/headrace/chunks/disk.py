@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from headrace.durable import sync
@@ -43,16 +44,16 @@ class DiskChunks:
         shutil.rmtree(self._root / job_id, ignore_errors=True)
 
     def jobs(self) -> Iterator[str]:
-        return (entry.name for entry in os.scandir(self._root) if entry.is_dir())
+        return (path.name for path in list(self._root.iterdir()) if path.is_dir())
 
     def sweep(self, job_id: str, chunk_ids: Iterable[str]) -> None:
         folder, kept = self._root / job_id, set(chunk_ids)
         if not folder.is_dir():
             return
-        for entry in list(os.scandir(folder)):
-            if entry.name not in kept and not entry.name.endswith(_REJECTS):
-                Path(entry.path).unlink(missing_ok=True)
-        if not any(os.scandir(folder)):
+        for path in list(folder.iterdir()):
+            if path.name not in kept and not path.name.endswith(_REJECTS):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # rejects stay, and their folder with them
             folder.rmdir()
 
 

@@ -6,6 +6,7 @@ boundary in its header. The first part that has a file name, or is named ``file`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from headrace.errors import ChunkUnreadable
 
 _LONGEST_BOUNDARY_LINE = 256
 _NAMES = (b"file", b"chunk")
+_FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)  # with a star: in the spelling of RFC 2231
 
 Write = Callable[[memoryview], object]
 
@@ -99,7 +101,7 @@ class MultipartBody:
         name, value = self._header.lower(), bytes(self._value)
         if name == b"content-disposition":
             _, options = parse_options_header(value)
-            self._named_file = b"filename" in options or options.get(b"name") in _NAMES
+            self._named_file = bool(_FILE_NAME.search(value)) or options.get(b"name") in _NAMES
             self._part_says_csv = options.get(b"filename", b"").lower().endswith(b".csv")
         elif name == b"content-type":
             self._part_says_csv = self._part_says_csv or b"csv" in value.lower()

@@ -217,8 +217,7 @@ def test_stop_ends_everything(started: Callable[..., Children]) -> None:
     pids = children.pool.pids()
     children.pool.stop()
     children.pool.join()
-    wait([*busy, *late], timeout=PATIENCE)
-    assert all(isinstance(future.exception(), ChildDied) for future in busy)
+    assert all(isinstance(future.exception(PATIENCE), ChildDied) for future in busy)
     for future in late:
         with pytest.raises(CancelledError):
             future.result()
@@ -226,6 +225,14 @@ def test_stop_ends_everything(started: Callable[..., Children]) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         children.do("1")
     children.pool.stop()
+
+
+@pytest.mark.xfail(strict=True, reason="a cancelled future tells no waiter: children.py:ProcessPool.stop")
+def test_who_waits_for_a_task_hears_of_the_stop(one: Children) -> None:
+    one.waiting()
+    late = one.do("1")
+    one.pool.stop()
+    assert wait([late], timeout=0.5).done == {late}
 
 
 def test_children_start_when_they_are_needed_or_at_once(one: Children) -> None:

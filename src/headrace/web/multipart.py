@@ -17,6 +17,7 @@ from headrace.errors import ChunkUnreadable
 
 _LONGEST_BOUNDARY_LINE = 256
 _NAMES = (b"file", b"chunk")
+_CSV_NAME = re.compile(rb";\s*filename\*?\s*=[^;]*\.csv\"?\s*(;|$)", re.IGNORECASE)
 _FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)  # with a star: in the spelling of RFC 2231
 
 Write = Callable[[memoryview], object]
@@ -102,7 +103,7 @@ class MultipartBody:
         if name == b"content-disposition":
             _, options = parse_options_header(value)
             self._named_file = bool(_FILE_NAME.search(value)) or options.get(b"name") in _NAMES
-            self._part_says_csv = options.get(b"filename", b"").lower().endswith(b".csv")
+            self._part_says_csv = bool(_CSV_NAME.search(value))
         elif name == b"content-type":
             self._part_says_csv = self._part_says_csv or b"csv" in value.lower()
         self._header.clear()

@@ -1,0 +1,332 @@
+"""Upkeep of real lakes: small files become one, and no row changes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from headrace.model import (
+    CHANGE_DATE,
+    DATETIME,
+    FLOAT,
+    INTEGER,
+    STRING,
+    Column,
+    ColumnType,
+    JobType,
+    Receipt,
+    Table,
+    TableRef,
+    UpsertStrategy,
+)
+from headrace.tables import Load
+from headrace.tables.catalog import table_name
+from headrace.tables.ducklake import DuckLakeTables
+from headrace.tables.sandbox import Sandbox
+
+POOL = "pool-1"
+START = datetime(2024, 2, 29, 12, tzinfo=UTC)
+ARROW = {STRING: pa.string(), INTEGER: pa.int64(), FLOAT: pa.float64(), DATETIME: pa.timestamp("us")}
+Columns = dict[str, ColumnType]
+Rows = Sequence[tuple[Any, ...]]
+
+K_V: Columns = {"k": INTEGER, "v": STRING}
+
+
+@dataclass
+class Lake:
+    """A pool, and loads into one table of it."""
+
+    tables: DuckLakeTables
+    folder: Path
+    ref: TableRef
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def push(
+        self,
+        columns: Columns,
+        upserts: Rows = (),
+        deletes: Rows = (),
+        *,
+        keys: tuple[str, ...] = (),
+        type: JobType = JobType.DELTA,
+        strategy: UpsertStrategy | None = None,
+    ) -> datetime:
+        """Commits one job; answers its change date."""
+        number = next(self.numbers)
+        change_date = START + timedelta(hours=number)
+        self.tables.load(
+            POOL,
+            Load(
+                job_id=f"job-{number}",
+                fence=1,
+                type=type,
+                targets=(self.ref,),
+                columns=tuple(Column(name, type) for name, type in columns.items()),
+                makes_table=True,
+                upserts=self._staged(f"{number}-upserts", columns, upserts),
+                upsert_rows=len(upserts),
+                deletes=self._staged(f"{number}-deletes", columns, deletes),
+                delete_rows=len(deletes),
+                keys=keys,
+                unique=bool(keys),
+                strategy=strategy,
+                duplicates=0,
+                change_date=change_date,
+                still_mine=lambda: None,
+            ),
+        )
+        return change_date.replace(tzinfo=None)
+
+    def _staged(self, name: str, columns: Columns, rows: Rows) -> tuple[Path, ...]:
+        if not rows:
+            return ()
+        path = self.folder / f"{name}.parquet"
+        arrays = [
+            pa.array(v, ARROW[t]) for v, t in zip(zip(*rows, strict=True), columns.values(), strict=True)
+        ]
+        pq.write_table(pa.Table.from_arrays(arrays, list(columns)), path)
+        return (path,)
+
+    def maintain(self) -> None:
+        self.tables.maintain(POOL, self.ref)
+
+    def rows(self, version: int | None = None) -> list[tuple[Any, ...]]:
+        """All rows, the change date last, in the order of their keys."""
+        at = f" AT (VERSION => {version})" if version is not None else ""
+        table = self.table()
+        columns = ", ".join(f'"{c.name}"' for c in table.columns)
+        with self.tables._cursor(POOL) as (cursor, lake):
+            name = table_name(lake, table.ref)
+            found = cursor.execute(f'SELECT {columns}, "{CHANGE_DATE}" FROM {name}{at}').fetchall()
+        return sorted(found, key=repr)
+
+    def table(self) -> Table:
+        found = self.tables.table(POOL, self.ref)
+        assert found
+        return found
+
+    def files(self) -> int:
+        """Of the table as it is now."""
+        with self.tables._cursor(POOL) as (cursor, lake):
+            schema = self.ref.connection_id or "main"
+            query = "SELECT count(*) FROM ducklake_list_files(?, ?, schema => ?)"
+            return int(cursor.execute(query, [lake.alias, self.ref.name, schema]).fetchall()[0][0])
+
+    def versions(self) -> list[int]:
+        return [v.version for v in self.tables.versions(POOL, self.ref)]
+
+
+@pytest.fixture
+def new_lake(tmp_path: Path) -> Iterator[Callable[..., Lake]]:
+    sandbox = Sandbox(processes=1, memory_mb=128, temp=tmp_path)  # no test asks it
+    opened: list[DuckLakeTables] = []
+
+    def make(ref: TableRef = TableRef("t"), *, keep_days: float = 7.0, loads: int = 1) -> Lake:
+        folder = tmp_path / str(len(opened))
+        folder.mkdir()
+        tables = DuckLakeTables(
+            folder / "pools", memory_mb=256, sandbox=sandbox, keep_versions_days=keep_days, upkeep_loads=loads
+        )
+        opened.append(tables)
+        return Lake(tables, folder, ref)
+
+    yield make
+    for tables in opened:
+        tables.close()
+    sandbox.close()
+
+
+@pytest.fixture
+def lake(new_lake: Callable[..., Lake]) -> Lake:
+    return new_lake()
+
+
+def some_pushes(lake: Lake, pushes: int = 8) -> dict[int, tuple[Any, ...]]:
+    """Upserts and deletes that overlap; answers what must be there, by key."""
+    expected: dict[int, tuple[Any, ...]] = {}
+    for number in range(pushes):
+        upserts = [(k, f"{number}-{k}") for k in range(number * 10, number * 10 + 20)]
+        deletes = [(k, None) for k in range(number * 10 - 5, number * 10 - 2)]
+        at = lake.push(K_V, upserts, deletes, keys=("k",))
+        for k, _ in deletes:
+            expected.pop(k, None)
+        expected |= {k: (k, v, at) for k, v in upserts}
+    return expected
+
+
+def in_order(expected: dict[int, tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return sorted(expected.values(), key=repr)
+
+
+# -- nothing changes -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ref", [TableRef("t"), TableRef('a/b.c "q" é', "connection-1")], ids=["main", "odd"])
+def test_small_files_become_one_and_nothing_else_changes(
+    new_lake: Callable[..., Lake], ref: TableRef
+) -> None:
+    lake = new_lake(ref)
+    expected = some_pushes(lake)
+    before = lake.table()
+    assert lake.rows() == in_order(expected)
+    assert lake.files() == 8
+    lake.maintain()
+    assert lake.rows() == in_order(expected)
+    assert lake.table() == before
+    assert before.unique_keys == ("k",)
+    assert lake.files() == 1
+
+
+def test_pushes_go_on_after_it(lake: Lake) -> None:
+    expected = some_pushes(lake, 4)
+    for number in range(4):
+        lake.maintain()
+        k, gone = number * 3, number * 3 + 1
+        at = lake.push(K_V, [(k, "again"), (1000 + number, "new")], [(gone, None)], keys=("k",))
+        expected |= {k: (k, "again", at), 1000 + number: (1000 + number, "new", at)}
+        expected.pop(gone, None)
+        assert lake.rows() == in_order(expected)
+    lake.maintain()
+    assert (lake.rows(), lake.files()) == (in_order(expected), 1)
+
+
+def test_equal_rows_are_all_kept(lake: Lake) -> None:
+    dates = [lake.push(K_V, [(1, "same"), (1, "same"), (None, None)]) for _ in range(5)]
+    expected = sorted(
+        [row for at in dates for row in [(1, "same", at), (1, "same", at), (None, None, at)]], key=repr
+    )
+    lake.maintain()
+    assert (lake.rows(), lake.files()) == (expected, 1)
+    assert lake.table().unique_keys == ()
+
+
+def test_columns_that_came_later(lake: Lake) -> None:
+    first = lake.push({"k": INTEGER}, [(1,), (2,)], keys=("k",))
+    second = lake.push(
+        {"k": INTEGER, "x": FLOAT, "at": DATETIME}, [(3, 0.5, datetime(2024, 1, 1))], keys=("k",)
+    )
+    expected = [(1, None, None, first), (2, None, None, first), (3, 0.5, datetime(2024, 1, 1), second)]
+    lake.maintain()
+    assert lake.rows() == expected
+    assert [c.name for c in lake.table().columns] == ["k", "x", "at"]
+
+
+@pytest.mark.parametrize("name", ["filename", "rowid", "file_row_number", "snapshot_id", "K v"])
+def test_columns_called_as_the_engines_own(lake: Lake, name: str) -> None:
+    dates = [lake.push({name: STRING, "n": INTEGER}, [(f"{n}", n)], keys=("n",)) for n in range(4)]
+    lake.maintain()
+    assert lake.rows() == [(f"{n}", n, at) for n, at in enumerate(dates)]
+    assert lake.files() == 1
+
+
+def test_a_table_whose_rows_are_all_gone(lake: Lake) -> None:
+    for n in range(4):
+        lake.push(K_V, [(n, "x")], keys=("k",))
+    lake.push(K_V, (), [(n, None) for n in range(4)], keys=("k",))
+    lake.maintain()
+    assert (lake.rows(), lake.files()) == ([], 0)
+    at = lake.push(K_V, [(1, "back")], keys=("k",))
+    assert lake.rows() == [(1, "back", at)]
+
+
+def test_deleted_rows_of_a_large_file_are_taken_out(lake: Lake) -> None:
+    rows = [(k, f"{k * 7919 % 1_000_003:>40}") for k in range(100_000)]
+    at = lake.push(K_V, rows, keys=("k",))
+    lake.push(K_V, (), [(k, None) for k in range(0, 100_000, 2)], keys=("k",))
+    lake.maintain()
+    assert lake.rows() == sorted([(k, v, at) for k, v in rows if k % 2], key=repr)
+    with lake.tables._cursor(POOL) as (cursor, attached):
+        files = cursor.execute(f"FROM ducklake_list_files('{attached.alias}', 't')").fetchall()
+        assert cursor.execute(f"SELECT count(*) FROM read_parquet('{files[0][0]}')").fetchall() == [(50_000,)]
+
+
+@pytest.mark.parametrize("kept_up", [False, True])
+def test_of_a_key_that_was_appended_twice_the_newest_row_goes_on(lake: Lake, kept_up: bool) -> None:
+    """A later push without its column keeps the value of the newest row, upkeep or not."""
+    for n in range(6):
+        lake.push({"k": INTEGER, "v": STRING, "w": INTEGER}, [(k, f"{n}", n) for k in range(50)])
+    if kept_up:
+        lake.maintain()
+    at = lake.push({"k": INTEGER, "w": INTEGER}, [(k, -1) for k in range(50)], keys=("k",))
+    assert lake.rows() == sorted([(k, "5", -1, at) for k in range(50)], key=repr)
+
+
+def test_only_the_table_itself_is_touched(new_lake: Callable[..., Lake]) -> None:
+    lake = new_lake()
+    other = Lake(lake.tables, lake.folder, TableRef("other"), lake.numbers)
+    expected, others = some_pushes(lake, 3), some_pushes(other, 3)
+    lake.maintain()
+    assert (lake.files(), other.files()) == (1, 3)
+    assert (lake.rows(), other.rows()) == (in_order(expected), in_order(others))
+
+
+def test_receipts_stay(lake: Lake) -> None:
+    some_pushes(lake, 3)
+    before = [lake.tables.receipt(POOL, f"job-{n}") for n in (1, 2, 3)]
+    lake.maintain()
+    assert [lake.tables.receipt(POOL, f"job-{n}") for n in (1, 2, 3)] == before
+    assert all(isinstance(receipt, Receipt) for receipt in before)
+
+
+# -- versions ------------------------------------------------------------------------------------------
+
+
+def test_old_versions_stay_readable_when_they_are_kept(new_lake: Callable[..., Lake]) -> None:
+    lake = new_lake(keep_days=1)
+    seen: dict[int, list[tuple[Any, ...]]] = {}
+    for n in range(6):
+        lake.push(K_V, [(n, "new"), (n + 1, "new")], [(n - 2, None)], keys=("k",))
+        seen[lake.versions()[0]] = lake.rows()
+    lake.maintain()
+    assert seen.keys() <= set(lake.versions())
+    assert {version: lake.rows(version) for version in seen} == seen
+
+
+def test_old_versions_go_when_they_are_not_kept(new_lake: Callable[..., Lake]) -> None:
+    lake = new_lake(keep_days=0)
+    expected = some_pushes(lake, 6)
+    old = lake.versions()
+    lake.maintain()
+    assert lake.rows() == in_order(expected)
+    assert not set(old) & set(lake.versions())
+    with pytest.raises(Exception, match=r"[Nn]o snapshot"):
+        lake.rows(old[0])
+
+
+def test_nothing_that_is_needed_leaves_the_disk(new_lake: Callable[..., Lake]) -> None:
+    lake = new_lake(keep_days=0)
+    expected: dict[int, tuple[Any, ...]] = {}
+    for n in range(5):
+        at = lake.push(K_V, [(n, "x"), (n + 1, "y")], keys=("k",))
+        expected |= {n: (n, "x", at), n + 1: (n + 1, "y", at)}
+        lake.maintain()
+        lake.maintain()
+        assert lake.rows() == in_order(expected)
+
+
+# -- when ----------------------------------------------------------------------------------------------
+
+
+def test_it_comes_once_in_so_many_loads(new_lake: Callable[..., Lake]) -> None:
+    lake = new_lake(loads=3)
+    files = []
+    for n in range(7):
+        lake.push(K_V, [(n, "x")], keys=("k",))
+        lake.maintain()
+        files.append(lake.files())
+    assert files == [1, 2, 1, 2, 3, 1, 2]
+
+
+def test_a_table_that_is_not_there_needs_none(lake: Lake) -> None:
+    lake.tables.open_pool(POOL)
+    lake.maintain()
+    assert lake.tables.table(POOL, lake.ref) is None

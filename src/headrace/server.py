@@ -73,7 +73,10 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``announce`` gets what a person should see. Raises CannotStart."""
     os.umask(0o077)  # rows of other people: nobody else reads the folder
     folder = settings.data_dir.resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"Cannot use the folder {folder}: {error.strerror}.") from error
     with _only_server_of(folder):
         _arm(settings.crash_at)
         listener = _listen(settings.host, settings.port)

@@ -87,7 +87,6 @@ def test_a_setting_that_cannot_be_followed(tmp_path: Path, setting: str, value: 
     assert told in said
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback instead of a sentence: server.py:run, folder.mkdir")
 @pytest.mark.parametrize("folder", ["file", "file/below"])
 def test_a_folder_that_cannot_be(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()

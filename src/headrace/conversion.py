@@ -214,8 +214,9 @@ def _integer_cases(text: str) -> list[tuple[str, str]]:
 def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
     number = f"TRY_CAST({text} AS {sql_type(target)})"
     # digits beyond the scale must be zeros: the cast would round them away
-    fraction = f"\\d{{0,{target.scale}}}0*"
-    exact = f"\\s*[+-]?(\\d+(\\.{fraction})?|\\.\\d{fraction})\\s*"
+    fraction = f"\\.\\d{{0,{target.scale}}}0*"
+    bare = f"\\.\\d{{1,{target.scale}}}0*" if target.scale else "\\.0+"
+    exact = f"\\s*[+-]?(\\d+({fraction})?|{bare})\\s*"
     return [
         (f"CAST({number} AS VARCHAR) = {text}", number),
         (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(exact)})", number),

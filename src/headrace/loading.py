@@ -145,7 +145,7 @@ class Loader:
 
     def _reduced(self, job: Job, chunks: Sequence[Chunk], keys: Sequence[str], told: _Telling) -> Reduced:
         files = [self._staged_file(job, chunk) for chunk in chunks]
-        order = _spelled([job.order_column], told.columns)[0] if job.order_column and keys else None
+        order = _order_column(job, keys, chunks, told)
         folder = self.staging_folder.scratch(job)
         return self.reducer.reduce(
             files, told.columns, keys, order=order, allow_duplicate=job.spec.allow_duplicate, folder=folder
@@ -310,6 +310,17 @@ def agree(job: Job, chunks: Sequence[Chunk], table: Table | None, logs: list[str
 def _has_place(column: Column, agreed: dict[str, Column], table: Table | None) -> bool:
     """Deletions add no column to a table."""
     return table is None or fold(column.name) in agreed or table.column(column.name) is not None
+
+
+def _order_column(job: Job, keys: Sequence[str], chunks: Sequence[Chunk], told: _Telling) -> str | None:
+    if not (job.order_column and keys):
+        return None
+    wanted = fold(job.order_column)
+    sent = any(fold(c.name) == wanted for chunk in chunks for c in _staged_columns(chunk))
+    if sent and not any(fold(c.name) == wanted for c in told.columns):
+        told.logs.append(f"Only delete chunks have {job.order_column}: it orders nothing.")
+        return None
+    return _spelled([job.order_column], told.columns)[0]
 
 
 def _staged_columns(chunk: Chunk) -> Sequence[Column]:

@@ -44,7 +44,7 @@ from headrace.settings import Settings
 from headrace.tables import ExportFormat
 
 PROGRAMS = int(os.environ.get("HEADRACE_LOAD_PROGRAMS", "200"))
-SEED = int(os.environ.get("HEADRACE_LOAD_SEED", "0")) or time.time_ns() % 1_000_000_000
+SEED = int(os.environ.get("HEADRACE_LOAD_SEED", "807733853"))
 
 # until chunks/disk.py closes what any(os.scandir()) leaves open
 pytestmark = pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning")

@@ -283,9 +283,6 @@ def test_deleted_rows_of_a_large_file_are_taken_out(lake: Lake) -> None:
         assert cursor.execute(f"SELECT count(*) FROM read_parquet('{files[0][0]}')").fetchall() == [(50_000,)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="two threads write the compacted file as they like: upkeep.py:_compact"
-)
 def test_rows_without_a_key_stay_in_the_order_of_their_arrival(lake: Lake) -> None:
     """Of a key that was appended twice, the newest row passes its values on."""
     rows = count()

@@ -57,7 +57,7 @@ contents = st.one_of(st.binary(max_size=60), nasty).filter(lambda data: BOUNDARY
 cuts = st.lists(st.integers(0, 500), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(contents, cuts, st.sampled_from([NAMED, NAMELESS, f'Multipart/Form-Data; boundary="{BOUNDARY}"']))
 @example(b"\r\n--boundary", list(range(400)), NAMED)
 @example(b"\r\n--boundary", list(range(400)), NAMELESS)

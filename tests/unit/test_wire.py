@@ -96,7 +96,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(specs)
 def test_a_job_that_is_sent_back_is_the_same_job(spec: PushSpec) -> None:
     again = spec_of(**shown(spec))

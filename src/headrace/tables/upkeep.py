@@ -60,7 +60,8 @@ class Upkeep:
         chosen = f"filename IN ({', '.join(map(literal, files))})"
         columns = ", ".join(quoted(c) for c in (*(c.name for c in table.columns), CHANGE_DATE))
         keys = [c for c in table.columns if fold(c.name) in table.unique_keys]
-        order = f" ORDER BY {', '.join(quoted(c.name) for c in keys)}" if keys else ""
+        # without known keys the order of arrival says which of two rows is the newer
+        order = f" ORDER BY {', '.join(quoted(c.name) for c in keys) or 'rowid'}"
         target = data / "compact" / f"{uuid4().hex}.parquet"
         target.parent.mkdir(exist_ok=True)
         with rows_as_files(cursor), _transaction(cursor, data):

@@ -246,7 +246,8 @@ class Reject:
     """A row that cannot be stored: where it stands, what it says, what was expected.
 
     ``line`` counts from 1 in the file as it was sent (for Parquet: the row, from 1). ``raw`` is the
-    record's text where there is one.
+    record's text where there is one. ``byte_offset`` is where the record starts in a text file, in bytes
+    from 0, as it was sent but uncompressed; None for Parquet.
     """
 
     line: int
@@ -255,6 +256,7 @@ class Reject:
     expected: str
     code: str
     raw: str | None = None
+    byte_offset: int | None = None
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,10 @@ def _open(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        # a transaction that will write takes the lock at once: upgrading later may fail
-        write = connection.get_execution_options().get("write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        # a transaction that will write takes the lock at once: upgrading later may fail;
+        # one that reads is a single statement, and a snapshot by itself
+        if connection.get_execution_options().get("write"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -22,13 +22,17 @@ class Services:
     ready: Callable[[], bool]
 
 
-def services(request: Request) -> Services:
+def the_services(request: Request) -> Services:
     found = request.app.state.services
     assert isinstance(found, Services)
     return found
 
 
-def asking(request: Request) -> Key:
+async def services(request: Request) -> Services:
+    return the_services(request)  # async: for a plain function the framework would take a thread
+
+
+async def asking(request: Request) -> Key:
     """The key of the request, put there by its route's rule."""
     key = request.state.key
     assert isinstance(key, Key)
@@ -43,7 +47,7 @@ def needs(permission: Permission | None, *, basic: bool = False) -> Callable[[Re
     """The rule of a route: a key, with this permission for the pool in the path. None: any key."""
 
     def rule(request: Request) -> None:
-        key = services(request).access.authenticate(request.headers.get("authorization"), basic=basic)
+        key = the_services(request).access.authenticate(request.headers.get("authorization"), basic=basic)
         if permission is not None:
             authorize(key, permission, request.path_params.get("pool_id"))
         request.state.key = key

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from fastapi import Depends, FastAPI
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.convertors import Convertor, register_url_convertor
+from starlette.responses import Response
 from swagger_ui_bundle import swagger_ui_path
 
 from headrace import __version__
@@ -164,13 +167,26 @@ def _add(app: FastAPI, route: Endpoint) -> None:
     permission = route.needs if isinstance(route.needs, Permission) else None
     app.add_api_route(
         route.path,
-        route.handler,
+        _rendering(route.handler),
         methods=[route.method],
         tags=[route.tag],
         response_model=None,
         dependencies=[] if route.needs == OPEN else [Depends(needs(permission))],
         openapi_extra=_CHUNK_BODY if route.handler in _UPLOADS else None,
     )
+
+
+def _rendering(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler with its answer made JSON in its own thread; the framework would walk through all of it."""
+    if iscoroutinefunction(handler):
+        return handler
+
+    @wraps(handler)
+    def rendered(*args: Any, **kwargs: Any) -> Response:
+        answer = handler(*args, **kwargs)
+        return answer if isinstance(answer, Response) else JSONResponse(answer)
+
+    return rendered
 
 
 def _add_docs(app: FastAPI) -> None:

@@ -13,7 +13,7 @@ from headrace.errors import InvalidRequest
 from headrace.model import CHANGE_DATE, ChunkType, Permission, fold
 from headrace.pushes import Arrival
 from headrace.web import wire
-from headrace.web.context import Asking, Use, services
+from headrace.web.context import Asking, Use, the_services
 from headrace.web.multipart import body_of
 
 # -- push jobs -----------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ async def push_deleted(pool_id: str, job_id: str, request: Request) -> Response:
 
 async def _receive(pool_id: str, job_id: str, type: ChunkType, request: Request) -> None:
     """The one streaming edge: what arrives is written at once, in this thread; all else runs beside it."""
-    pushes = services(request).pushes
+    pushes = the_services(request).pushes
     length = request.headers.get("content-length")
     arrival = await run_in_threadpool(
         pushes.begin_chunk, pool_id, job_id, type, int(length) if length else None

@@ -7,7 +7,8 @@
 Facts that this file rests on (each was measured; docs/adr/0002-ducklake.md):
 
 * the catalog must be in WAL mode, or one reader locks the pool;
-* two writers on one lake fail at once, so there is one lock per lake around every transaction;
+* two writers on one lake fail at once, and a reader of its tables beside a writer has crashed the engine
+  (both share what it remembers of the schema): one lock per lake around all but what asks the bare catalog;
 * the engine syncs its catalog and no Parquet file, so we do, before the commit;
 * a constant column comes from a path part ``_CELONIS_CHANGE_DATE=<value>`` without touching the file.
 """
@@ -19,12 +20,13 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 from duckdb_extensions import import_extension
 
-from headrace.conversion import literal
+from headrace.conversion import literal, quoted
 from headrace.errors import Busy
 from headrace.model import (
     CHANGE_DATE,
@@ -34,7 +36,7 @@ from headrace.model import (
     Version,
 )
 from headrace.tables import Answer, ExportFormat, Load
-from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, table_name, versions_of
+from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
 from headrace.tables.sandbox import LakeFiles, Sandbox
 from headrace.tables.transaction import commit
 from headrace.tables.upkeep import INLINED_DELETES, Upkeep
@@ -42,6 +44,8 @@ from headrace.tables.upkeep import INLINED_DELETES, Upkeep
 _ATTACHED_AT_ONCE = 64
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
 """Seconds between the tries of a load while another process holds the catalog."""
+
+_COUNT_SECONDS = 60.0
 
 
 class DuckLakeTables:
@@ -93,17 +97,16 @@ class DuckLakeTables:
             return all_tables(cursor, lake)
 
     def table(self, pool_id: str, ref: TableRef) -> Table | None:
-        found = next((t for t in self.tables(pool_id) if t.ref.folded == ref.folded), None)
-        if found is None:
-            return None
-        with self._cursor(pool_id) as (cursor, lake):
-            rows = cursor.execute(f"SELECT count(*) FROM {table_name(lake, found.ref)}").fetchall()[0][0]
-        return Table(found.ref, found.columns, rows, found.unique_keys)
+        found = self._named(pool_id, ref)
+        return replace(found, rows=self._reader.count(pool_id, found.ref)) if found else None
+
+    def _named(self, pool_id: str, ref: TableRef) -> Table | None:
+        return next((t for t in self.tables(pool_id) if t.ref.folded == ref.folded), None)
 
     def receipt(self, pool_id: str, job_id: str) -> Receipt | None:
         if not self.files(pool_id).catalog.exists():
             return None
-        with self._cursor(pool_id) as (cursor, lake):
+        with self._cursor(pool_id) as (cursor, lake), lake.writer:
             return receipt_of(cursor, lake, job_id)
 
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
@@ -134,9 +137,8 @@ class DuckLakeTables:
         self._loads_since_upkeep[pool_id, ref] = due % self._upkeep_loads
         if due < self._upkeep_loads:
             return
-        table = self.table(pool_id, ref)
-        if table:
-            with self._cursor(pool_id) as (cursor, lake), lake.writer:
+        with self._cursor(pool_id) as (cursor, lake), lake.writer:
+            if table := self._named(pool_id, ref):
                 self._upkeep.run(cursor, lake, table)
 
     # -- lakes -----------------------------------------------------------------------------------------
@@ -202,6 +204,12 @@ class LakeReader:
     def query(self, pool_id: str, sql: str, *, max_rows: int, seconds: float) -> Answer:
         refs = [t.ref for t in self._tables.tables(pool_id)]
         return self._sandbox.query(self._tables.files(pool_id), refs, sql, max_rows=max_rows, seconds=seconds)
+
+    def count(self, pool_id: str, ref: TableRef) -> int:
+        """The rows of a table."""
+        name = f"{quoted(ref.connection_id or 'main')}.{quoted(ref.name)}"
+        answer = self.query(pool_id, f"SELECT count(*) FROM {name}", max_rows=1, seconds=_COUNT_SECONDS)
+        return int(str(answer.rows[0][0]))
 
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         columns = [*(c.name for c in table.columns), CHANGE_DATE]

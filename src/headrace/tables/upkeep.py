@@ -44,13 +44,25 @@ class Upkeep:
         name, data = literal(lake.alias), lake.files.data
         with _transaction(cursor, data):
             cursor.execute(f"CALL ducklake_flush_inlined_data({name})")
-        self._compact(cursor, lake, table)
-        with _transaction(cursor, data):
-            cursor.execute(
-                f"CALL ducklake_rewrite_data_files({name}, {literal(table.ref.name)}, "
-                f"schema => {_schema(table)}, delete_threshold => {_REWRITE_SHARE})"
-            )
+        if table.column("filename"):  # ours hides the engine's own, by which the small files are chosen
+            self._rewrite(cursor, lake, table, share=0.0)
+            with _transaction(cursor, data):
+                cursor.execute(
+                    f"CALL ducklake_merge_adjacent_files({name}, {literal(table.ref.name)}, "
+                    f"schema => {_schema(table)})"
+                )
+        else:
+            self._compact(cursor, lake, table)
+            self._rewrite(cursor, lake, table, share=_REWRITE_SHARE)
         self._expire(cursor, lake)
+
+    def _rewrite(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table, *, share: float) -> None:
+        """Files of which more than this share of rows is deleted, without those rows."""
+        with _transaction(cursor, lake.files.data):
+            cursor.execute(
+                f"CALL ducklake_rewrite_data_files({literal(lake.alias)}, {literal(table.ref.name)}, "
+                f"schema => {_schema(table)}, delete_threshold => {share})"
+            )
 
     def _compact(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
         files = _small_files(cursor, lake, table)

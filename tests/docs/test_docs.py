@@ -15,12 +15,13 @@ from pydantic_core import PydanticUndefined
 
 import headrace.metadata.jobs
 from harness import RunningServer, own_job, run_job, sql
-from headrace import __version__, csvrecords, staging
+from headrace import __version__, csvrecords
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import HeadraceError, LoadFailed
 from headrace.model import ChunkState, ColumnKind, JobStatus
 from headrace.settings import Settings
+from headrace.staging import rejects
 from headrace.web.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -91,7 +92,7 @@ def test_errors() -> None:
 
 def test_codes_of_rejects() -> None:
     ours = re.findall(r"MalformedRecord\(\s*\"([\w-]+)\"", Path(csvrecords.__file__).read_text())
-    ours += re.findall(r"'([\w-]+)' AS code", Path(staging.__file__).read_text())
+    ours += re.findall(r"'([\w-]+)' AS code", Path(rejects.__file__).read_text())
     written = [coded(row[0])[0] for row in rows("docs/errors.md") if len(row) == 2 and row[0] != "code"]
     assert len(set(ours)) > 5
     assert sorted(written) == sorted(set(ours))

@@ -26,7 +26,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness import parquet, wait_for
-from headrace import staging
 from headrace.errors import ChunkFailed, ChunkUnreadable
 from headrace.model import (
     BOOLEAN,
@@ -49,7 +48,9 @@ from headrace.model import (
     decimal,
     fold,
 )
-from headrace.staging import Stager, StageTask, header, kind_of
+from headrace.staging import Stager, StageTask, looking, story, writing
+from headrace.staging import engine as child
+from headrace.staging.looking import header, kind_of
 
 READER = duckdb.connect(config={"threads": "1"})
 READER.execute("SET TimeZone = 'UTC'")
@@ -92,8 +93,8 @@ class Chunks:
 
     def stage(self, data: bytes | str, *wanted: Column, careful: bool = False, **more: Any) -> Staged:
         task = task_of(self.folder, data.encode() if isinstance(data, str) else data, *wanted, **more)
-        with patch.object(staging, "_straight", lambda *_: None) if careful else patch.dict({}):
-            report = staging.stage(task)
+        with patch.object(writing, "_straight", lambda *_: None) if careful else patch.dict({}):
+            report = story.stage(task)
         assert {p.name for p in task.target.parent.iterdir()} == {task.target.name}, "a scratch file is left"
         rejects = task.rejects.read_bytes().splitlines() if task.rejects.exists() else []
         found = Staged(report, *_read(task.target), [json.loads(line) for line in rejects])
@@ -117,8 +118,8 @@ def _read(path: Path) -> tuple[list[tuple[Any, ...]], dict[str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def engine() -> Iterator[None]:
-    with patch.object(staging, "_memory_mb", 1024), patch.object(staging, "_engine", None):
-        staging._new_engine()
+    with patch.object(child, "_memory_mb", 1024), patch.object(child, "_engine", None):
+        child._new_engine()
         yield
 
 
@@ -387,7 +388,7 @@ def test_amounts_with_more_digits_widen_a_new_column(
     assert staged.report.notes == notes
 
 
-TOO_FLOAT = "FLOAT comes before a DECIMAL of a larger scale, and rounds: staging.py:_exact"
+TOO_FLOAT = "FLOAT comes before a DECIMAL of a larger scale, and rounds: staging/writing.py:_exact"
 
 
 @pytest.mark.parametrize(
@@ -416,8 +417,8 @@ def test_a_column_of_the_table_stays_as_it_is(chunks: Chunks) -> None:
 
 def test_rejects_of_an_earlier_try_are_forgotten(tmp_path: Path) -> None:
     bad = task_of(tmp_path, b"n,t\nx,y\n", NUMBER)
-    assert staging.stage(bad).rejected == 1
-    assert staging.stage(task_of(tmp_path, b"n,t\nx,y\n")).rejected == 0
+    assert story.stage(bad).rejected == 1
+    assert story.stage(task_of(tmp_path, b"n,t\nx,y\n")).rejected == 0
     assert not bad.rejects.exists()
 
 
@@ -591,7 +592,7 @@ def test_a_file_of_nothing_but_the_change_date(chunks: Chunks) -> None:
 def test_a_failed_try_leaves_nothing(tmp_path: Path) -> None:
     task = task_of(tmp_path, parquet({"a": [1, 2]})[:-9] + b"\0" * 5 + b"PAR1")
     with pytest.raises(ChunkFailed) as caught:
-        staging.stage(task)
+        story.stage(task)
     assert list(task.target.parent.iterdir()) == []
     assert str(tmp_path) not in caught.value.message
 
@@ -627,7 +628,7 @@ def test_headers() -> None:
     with pytest.raises(ChunkUnreadable):
         names("a,b", charset="no such thing")
     with pytest.raises(ChunkUnreadable, match="no header line"):
-        header(b"x" * staging.HEAD_BYTES, complete=False, csv=CsvOptions())
+        header(b"x" * looking.HEAD_BYTES, complete=False, csv=CsvOptions())
 
 
 # -- in a child ----------------------------------------------------------------------------------------

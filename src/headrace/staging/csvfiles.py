@@ -1,0 +1,74 @@
+"""Staging a CSV: straight where the engine surely reads it as we do, else rewritten first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from headrace import csvrecords
+from headrace.conversion import literal
+from headrace.csvrecords import BadRecord, Dialect
+from headrace.model import Reject, StageReport
+from headrace.staging.fields import fields_of
+from headrace.staging.looking import HEAD_BYTES, dialect_of, header
+from headrace.staging.tasks import Scratch, StageTask
+from headrace.staging.writing import Numbered, write_rows
+
+_USUAL_LINE = 2 << 20
+_LONGEST_LINE = 64 << 20
+_READ_BUFFER = 32 << 20
+
+
+def stage_csv(task: StageTask, scratch: Scratch) -> StageReport:
+    with task.source.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    names = header(head, complete=len(head) < HEAD_BYTES, csv=task.csv)
+    columns = [f"c{n}" for n in range(len(names))]
+    fields, notes = fields_of(task, [(c, name, "VARCHAR") for c, name in zip(columns, names, strict=True)])
+    direct = csvrecords.direct_dialect(task.source, dialect_of(task.csv))
+
+    def rewritten() -> Numbered:
+        bad_rows = _rewrite(task, scratch, len(names))
+        return Numbered(_read_csv(scratch.records, Dialect(), columns, header=False, numbered=True), bad_rows)
+
+    report = write_rows(
+        fields,
+        scratch,
+        straight=_read_csv(task.source, direct, columns, header=True) if direct else None,
+        careful=rewritten,
+    )
+    return replace(report, notes=(*notes, *report.notes))
+
+
+def _read_csv(
+    path: Path, dialect: Dialect, columns: Sequence[str], *, header: bool, numbered: bool = False
+) -> str:
+    types = {**({"_line": "BIGINT"} if numbered else {}), **dict.fromkeys(columns, "VARCHAR")}
+    listed = ", ".join(f"{literal(name)}: {literal(type)}" for name, type in types.items())
+    ending = "new_line='\\n', " if numbered else ""  # else a quoted \\r could be taken for it
+    # never below what the file may hold: behind a longer line the engine may end early, in silence
+    longest = min(_LONGEST_LINE, max(_USUAL_LINE, path.stat().st_size))
+    return (
+        f"read_csv({literal(str(path))}, auto_detect=false, header={header}, columns={{{listed}}}, "
+        f"delim={literal(dialect.separator)}, quote={literal(dialect.quote or '')}, "
+        f"escape={literal(dialect.escape or '')}, nullstr='', allow_quoted_nulls=false, strict_mode=true, "
+        f"max_line_size={longest}, buffer_size={max(longest, _READ_BUFFER)}, {ending}"
+        "compression='none', hive_partitioning=false)"
+    )
+
+
+def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
+    """The same records, numbered, in a CSV that the engine surely reads; answers how many could not be."""
+    count = 0
+    with scratch.bad_records.open("w", encoding="utf-8") as out:
+
+        def note(bad: BadRecord) -> None:
+            nonlocal count
+            count += 1
+            reject = Reject(bad.line, None, None, bad.message, bad.code, bad.raw)
+            out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
+
+        csvrecords.rewrite(task.source, scratch.records, dialect_of(task.csv), width=width, on_bad=note)
+    return count

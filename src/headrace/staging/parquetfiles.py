@@ -1,0 +1,76 @@
+"""Staging a Parquet file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+
+from headrace.conversion import literal, quoted
+from headrace.errors import ChunkFailed, ChunkUnreadable
+from headrace.model import StageReport
+from headrace.staging.engine import db, described, first_line
+from headrace.staging.fields import fields_of
+from headrace.staging.tasks import Scratch, StageTask
+from headrace.staging.writing import Numbered, write_rows
+
+_MOST_DIGITS = 38
+
+
+def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
+    path = literal(str(task.source))
+    relation = f"read_parquet({path}, hive_partitioning=false)"
+    empty = {
+        row[0]
+        for row in db()
+        .execute(f"SELECT name FROM parquet_schema({path}) WHERE logical_type LIKE 'Null%'")
+        .fetchall()
+    }
+    try:
+        names = parquet_columns(task.source)
+    except ChunkUnreadable as error:
+        raise ChunkFailed(error.message) from error
+    columns = described(relation)
+    # whatever the columns are called, here they are c0, c1 …
+    cells = ", ".join(f"{quoted(name)} AS c{n}" for n, (name, _) in enumerate(columns))
+    types = [
+        (f"c{n}", name, '"NULL"' if name in empty else type)
+        for n, (name, (_, type)) in enumerate(zip(names, columns, strict=True))
+    ]
+    fields, notes = fields_of(task, types)
+    numbered = f"(SELECT row_number() OVER () AS _line, {cells} FROM {relation})"  # one thread: file order
+    report = write_rows(
+        fields,
+        scratch,
+        straight=f"(SELECT {cells} FROM {relation})",
+        # one thread: the order of the file
+        careful=lambda: Numbered(
+            f"(SELECT row_number() OVER () AS _line, {cells} FROM {relation})", bad_rows=0
+        ),
+    )
+    return replace(report, notes=(*notes, *report.notes))
+
+
+def parquet_columns(path: Path) -> list[str]:
+    """The names as the file has them: the engine would rename what stands twice."""
+    try:
+        query = f"SELECT name, num_children, precision FROM parquet_schema({literal(str(path))})"
+        schema = db().execute(query).fetchall()
+        described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")
+    except duckdb.Error as error:
+        raise ChunkUnreadable(f"Internal error while validating the Parquet: {first_line(error)}") from error
+    if any((precision or 0) > _MOST_DIGITS for _, _, precision in schema):
+        raise ChunkUnreadable(f"A DECIMAL may have {_MOST_DIGITS} digits; this file has a longer one.")
+    names: list[str] = []
+    left: list[int] = []
+    for name, children, _ in schema[1:]:  # depth first; the first is the root
+        if not left:
+            names.append(name)
+        else:
+            left[-1] -= 1
+        if children:
+            left.append(children)
+        while left and left[-1] == 0:
+            left.pop()
+    return [name or f"column_{number}" for number, name in enumerate(names, 1)]

@@ -1,0 +1,69 @@
+"""What a child needs to stage one chunk, and where it leaves the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from headrace.conversion import Source
+from headrace.model import Column, ColumnType, CsvOptions, FileType
+
+
+@dataclass(frozen=True)
+class StageTask:
+    """Everything a child needs to stage one chunk.
+
+    ``wanted`` holds what is known of columns by folded name: their spelling, type and length in the table
+    or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``keys`` are
+    folded names, too. ``string_length`` cuts every other string; None keeps them whole.
+    """
+
+    source: Path
+    target: Path
+    rejects: Path
+    file_type: FileType
+    csv: CsvOptions
+    wanted: dict[str, Column]
+    fixed: frozenset[str]
+    keys: frozenset[str]
+    string_length: int | None
+
+
+@dataclass(frozen=True)
+class Field:
+    """A column on its way: where it is read, what it becomes."""
+
+    source: Source
+    name: str
+    type: ColumnType
+    length: int | None
+    fixed: bool
+    key: bool
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Files of one try; a try that dies leaves them under names that nobody reads."""
+
+    staged: Path
+    rejects: Path
+    records: Path
+    bad_records: Path
+    bad_values: Path
+
+
+@contextmanager
+def scratch_files(target: Path) -> Iterator[Scratch]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stem = f".{target.name}.{uuid4().hex}"
+    scratch = Scratch(
+        *(target.parent / f"{stem}.{part}" for part in ("staged", "rejects", "csv", "bad1", "bad2"))
+    )
+    try:
+        yield scratch
+    finally:
+        for path in vars(scratch).values():
+            path.unlink(missing_ok=True)

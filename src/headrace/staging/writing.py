@@ -1,0 +1,143 @@
+"""Two ways from rows to a staged file.
+
+* the *straight* way lets the engine read the file and converts strictly; the first value that does not
+  fit ends it. Nearly every chunk goes this way and pays for nothing else;
+* the *careful* way converts leniently, writes what is good, names what is bad and counts what was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import duckdb
+
+from headrace.conversion import Source, is_bad, lenient, literal, quoted, strict
+from headrace.durable import sync
+from headrace.model import FLOAT, UNKNOWN, Column, ColumnKind, ColumnType, Cut, StageReport, decimal
+from headrace.staging.engine import db
+from headrace.staging.rejects import merge_rejects, write_rejects
+from headrace.staging.tasks import Field, Scratch
+
+_USUAL_WIDTH = 50
+_CELLS_A_GROUP = 5_000_000
+_DICTIONARY_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """The rows for the careful way, with their place in the file as ``_line``; ``bad_rows`` are not there."""
+
+    relation: str
+    bad_rows: int
+
+
+def write_rows(
+    fields: Sequence[Field], scratch: Scratch, *, straight: str | None, careful: Callable[[], Numbered]
+) -> StageReport:
+    """Straight from this relation if there is one and every value of it fits, else with care."""
+    report = _straight(straight, fields, scratch) if straight else None
+    if report:
+        return report
+    numbered = careful()
+    return _careful(numbered.relation, fields, scratch, numbered.bad_rows)
+
+
+# -- the straight way ----------------------------------------------------------------------------------
+
+
+def _straight(relation: str, fields: Sequence[Field], scratch: Scratch) -> StageReport | None:
+    """Write the chunk in one pass; None when anything in it needs care."""
+    try:
+        rows = _write(
+            f"SELECT {_select(fields, strict, _must_fit)} FROM {relation}", len(fields), scratch.staged
+        )
+    except (duckdb.IOException, duckdb.OutOfMemoryException):
+        raise  # not the rows' fault: the careful way would meet the same
+    except duckdb.Error:
+        return None
+    return StageReport(rows, 0, _columns(fields))
+
+
+def _select(
+    fields: Sequence[Field],
+    convert: Callable[[Source, ColumnType], str],
+    limit: Callable[[str, int], str],
+) -> str:
+    """The stored columns. A column without a value is left out: it is NULL in whatever type it gets."""
+    stored = [f for f in fields if f.type != UNKNOWN or f.key] or fields
+    values = ((convert(f.source, f.type), f) for f in stored)
+    return ", ".join(f"{limit(v, f.length) if f.length else v} AS {quoted(f.name)}" for v, f in values)
+
+
+def _must_fit(value: str, length: int) -> str:
+    # bytes first: counting characters costs more, and most strings are short
+    return (
+        f"CASE WHEN strlen({value}) <= {length} OR length({value}) <= {length} THEN {value} "
+        f"WHEN {value} IS NULL THEN NULL ELSE error('longer than {length}') END"
+    )
+
+
+def _cut(value: str, length: int) -> str:
+    return f"left({value}, {length})"
+
+
+def _write(query: str, columns: int, path: Path) -> int:
+    options = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+    if columns > _USUAL_WIDTH:  # the writer holds a row group in memory, and a dictionary for each column
+        rows_a_group = max(2048, _CELLS_A_GROUP // columns)
+        dictionary = max(8192, _DICTIONARY_BYTES // columns)
+        options += f", ROW_GROUP_SIZE {rows_a_group}, STRING_DICTIONARY_PAGE_SIZE_LIMIT {dictionary}"
+    copy = f"COPY ({query}) TO {literal(str(path))} ({options})"
+    rows = int(db().execute(copy).fetchall()[0][0])
+    sync(path)  # here, beside other chunks, so that the load's own sync has nothing left to write
+    return rows
+
+
+def _columns(fields: Sequence[Field]) -> tuple[Column, ...]:
+    return tuple(Column(f.name, f.type, f.length) for f in fields)
+
+
+# -- the careful way -----------------------------------------------------------------------------------
+
+
+def _careful(relation: str, fields: Sequence[Field], scratch: Scratch, bad_rows: int) -> StageReport:
+    declared, fields = fields, [_exact(f, relation) for f in fields]
+    any_bad = " OR ".join(is_bad(f.source, f.type) for f in fields)
+    bad_values = write_rejects(relation, fields, any_bad, scratch.bad_values)
+    good = f"(SELECT * FROM {relation} WHERE NOT ({any_bad}))"
+    cuts = _cuts(good, fields)
+    rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", len(fields), scratch.staged)
+    first = merge_rejects(scratch) if bad_rows + bad_values else ()
+    notes = tuple(
+        f"The column {before.name} holds values that do not fit {before.type}: stored as {after.type}."
+        for before, after in zip(declared, fields, strict=True)
+        if before.type != after.type
+    )
+    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first, notes)
+
+
+def _exact(field: Field, relation: str) -> Field:
+    """A DECIMAL that keeps every value of the file as it is: wider if need be, else FLOAT."""
+    if field.type.kind is not ColumnKind.DECIMAL or field.fixed:
+        return field
+    scale = field.type.scale
+    for type in (field.type, decimal(38, scale), FLOAT):
+        inexact = f"{is_bad(field.source, type)} AND NOT {is_bad(field.source, FLOAT)}"
+        if not db().execute(f"SELECT count(*) FROM {relation} WHERE {inexact}").fetchall()[0][0]:
+            return replace(field, type=type)
+    return field
+
+
+def _cuts(relation: str, fields: Sequence[Field]) -> tuple[Cut, ...]:
+    limited = [f for f in fields if f.length]
+    if not limited:
+        return ()
+    measured = ", ".join(
+        f"count(*) FILTER (length({value}) > {f.length}), max(length({value}))"
+        for f, value in ((f, lenient(f.source, f.type)) for f in limited)
+    )
+    numbers = db().execute(f"SELECT {measured} FROM {relation}").fetchall()[0]
+    found = zip(limited, numbers[::2], numbers[1::2], strict=True)
+    return tuple(Cut(f.name, f.length or 0, rows, longest) for f, rows, longest in found if rows)

@@ -44,10 +44,7 @@ def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
         fields,
         scratch,
         straight=f"(SELECT {cells} FROM {relation})",
-        # one thread: the order of the file
-        careful=lambda: Numbered(
-            f"(SELECT row_number() OVER () AS _line, {cells} FROM {relation})", bad_rows=0
-        ),
+        careful=lambda: Numbered(numbered, bad_rows=0),
     )
     return replace(report, notes=(*notes, *report.notes))
 

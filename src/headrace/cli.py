@@ -10,10 +10,11 @@ import structlog
 import typer
 from pydantic import ValidationError
 
-from headrace import __version__
+from headrace import __version__, keys_cli
 from headrace.settings import Settings
 
 app = typer.Typer(help="Headrace: a self-hosted server that speaks the Data Push API.", no_args_is_help=True)
+app.add_typer(keys_cli.app, name="keys")
 
 
 @app.callback()

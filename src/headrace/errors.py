@@ -7,6 +7,10 @@ The tree::
     │   ├── JobLocked             400  a chunk came to a job that is no longer NEW
     │   ├── ChunkUnreadable       400  the bytes of a chunk are not what the job says
     │   └── QueryRefused          400  the SQL is not one SELECT over the pool's tables
+    ├── TokenRefused              400  POST /oauth2/token: the request is not one (RFC 6749)
+    │   ├── InvalidClient         401  an unknown client, or the wrong secret
+    │   ├── UnsupportedGrantType  400  another grant than client_credentials
+    │   └── InvalidScope          400  a scope that is not known, or that the client may not have
     ├── Unauthorized              401  no key, or not one of ours
     ├── Forbidden                 403  a good key without this permission
     ├── NotFound                  404
@@ -71,6 +75,32 @@ class QueryRefused(InvalidRequest):
     """Only one SELECT over the tables of this pool is allowed."""
 
     code = "query-refused"
+
+
+class TokenRefused(HeadraceError):
+    """The request for a token is not valid."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class InvalidClient(TokenRefused):
+    """The client is not known, or its secret is wrong."""
+
+    code = "invalid_client"
+    status = 401
+
+
+class UnsupportedGrantType(TokenRefused):
+    """The grant must be client_credentials."""
+
+    code = "unsupported_grant_type"
+
+
+class InvalidScope(TokenRefused):
+    """The scope is not known, or not this client's."""
+
+    code = "invalid_scope"
 
 
 class Unauthorized(HeadraceError):

@@ -363,6 +363,7 @@ class Receipt:
 class KeyKind(StrEnum):
     APPLICATION = "application"  # of the team; sent as 'AppKey'
     PERSONAL = "personal"  # of a person; sent as 'Bearer'
+    CLIENT = "client"  # of a program that gets tokens by OAuth2; these are sent as 'Bearer'
 
 
 class Permission(StrEnum):
@@ -370,10 +371,22 @@ class Permission(StrEnum):
     READ = "read"  # read jobs, tables and rows
     ADMIN = "admin"  # everything, keys and pools included
 
+    @property
+    def includes(self) -> frozenset[Permission]:
+        """Itself and what comes with it: who pushes must see the jobs and tables of the push."""
+        return frozenset(_INCLUDED[self])
+
+
+_INCLUDED = {
+    Permission.READ: (Permission.READ,),
+    Permission.PUSH: (Permission.PUSH, Permission.READ),
+    Permission.ADMIN: tuple(Permission),
+}
+
 
 @dataclass(frozen=True)
 class Key:
-    """An access key; the secret itself is shown once and kept only as a hash."""
+    """An identity, be it a key or an OAuth client; the secret is shown once and kept only as a hash."""
 
     id: str
     name: str
@@ -383,7 +396,44 @@ class Key:
     pool_ids: frozenset[str] | None  # None: every pool
     created_at: datetime
     expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    revoked_at: datetime | None = None  # for good
+    disabled_at: datetime | None = None  # until it is enabled again
+    tables: frozenset[str] | None = None  # patterns of table names; None: every table
+    last_used_at: datetime | None = None  # to the minute
+    previous_until: datetime | None = None  # the secret before the last rotation is good until then
+    generation: int = 0  # tokens of an older one are refused
+    scope: frozenset[Permission] | None = None  # of one token, never stored; None: no token
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """What signs the tokens of an installation. ``private`` is PEM."""
+
+    kid: str
+    private: str
+    created_at: datetime
+    longest_token_s: int  # no token that it signed lives longer
+    retired_at: datetime | None = None  # from then on it only verifies
+    verifies_until: datetime | None = None
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Who did what, from where, with what outcome. ``subject``: the key, client, table or connection."""
+
+    at: datetime
+    actor_id: str | None
+    actor_name: str | None
+    peer: str
+    action: str
+    status: int
+    request_id: str
+    code: str | None = None
+    pool_id: str | None = None
+    job_id: str | None = None
+    subject: str | None = None
+    times: int = 1  # so many alike, within a moment
+    number: int | None = None  # its place in the book
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from headrace.access import visible
 from headrace.errors import InvalidRequest, NotFound, QueryRefused
 from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
+from headrace.permissions import sees_pool, sees_table
 from headrace.tables import Answer, ExportFormat, TableEngine
 
 
@@ -37,7 +37,7 @@ class Pools:
         return pool
 
     def list(self, key: Key) -> Sequence[Pool]:
-        return [pool for pool in self.metadata.pools.list() if visible(key, pool.id)]
+        return [pool for pool in self.metadata.pools.list() if sees_pool(key, pool.id)]
 
     def update(self, pool_id: str, name: str | None, attributes: dict[str, object]) -> Pool:
         old = self.get(pool_id)
@@ -77,14 +77,16 @@ class Pools:
 
     # -- tables ----------------------------------------------------------------------------------------
 
-    def all_tables(self, pool_id: str) -> Sequence[Table]:
+    def all_tables(self, pool_id: str, key: Key) -> Sequence[Table]:
+        """Those that the key sees."""
         self.get(pool_id)
-        return self.tables.tables(pool_id)
+        return [table for table in self.tables.tables(pool_id) if sees_table(key, table.ref.name)]
 
     def find_table(self, pool_id: str, name: str, connection_id: str | None) -> Table:
         """The table without its row count."""
+        self.get(pool_id)
         wanted = TableRef(name, connection_id).folded
-        found = next((t for t in self.all_tables(pool_id) if t.ref.folded == wanted), None)
+        found = next((t for t in self.tables.tables(pool_id) if t.ref.folded == wanted), None)
         if found is None:
             raise NotFound(f"There is no table {name}.")
         return found
@@ -102,12 +104,14 @@ class Pools:
         table = self.find_table(pool_id, name, connection_id)
         return self.tables.reader.export(pool_id, table, format)
 
-    def query(self, pool_id: str, sql: str, max_rows: int | None, seconds: float | None) -> Answer:
-        """One SELECT, within the smaller of the caller's and the server's limits."""
-        if not self.all_tables(pool_id):
+    def query(self, pool_id: str, key: Key, sql: str, max_rows: int | None, seconds: float | None) -> Answer:
+        """One SELECT over the tables that the key sees, within the smaller of its and the server's limits."""
+        tables = self.all_tables(pool_id, key)
+        if not tables:
             raise QueryRefused("The pool has no tables yet.")
         return self.tables.reader.query(
             pool_id,
+            [table.ref for table in tables],
             sql,
             max_rows=min(max_rows or self.sql_rows, self.sql_rows),
             seconds=min(seconds or self.sql_seconds, self.sql_seconds),

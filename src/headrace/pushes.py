@@ -25,10 +25,12 @@ from headrace.model import (
     JobStatus,
     JobType,
     Key,
+    Permission,
     PushSpec,
     fold,
     now,
 )
+from headrace.permissions import authorize, sees_table
 from headrace.staging import Stager
 
 _LONGEST_NAME = 512
@@ -73,6 +75,8 @@ class Pushes:
         """A NEW job. Raises InvalidRequest for what can be seen to be wrong already now."""
         self._pool(pool_id)
         check(spec)
+        for target in spec.targets:
+            authorize(by, Permission.PUSH, pool_id, target.name)
         if spec.connection_id and not self.metadata.pools.connection(pool_id, spec.connection_id):
             raise InvalidRequest(
                 f"The pool has no data connection {spec.connection_id}.", attribute="connectionId"
@@ -98,13 +102,23 @@ class Pushes:
             raise NotFound(f"There is no job {job_id}.")
         return job
 
-    def jobs(self, pool_id: str) -> Sequence[Job]:
-        self._pool(pool_id)
-        return self.metadata.jobs.list(pool_id)
+    def tables(self, pool_id: str, job_id: str) -> tuple[str, ...]:
+        """The names of the tables that the job writes to; none if there is no such job."""
+        job = self.metadata.jobs.get(pool_id, job_id)
+        return tuple(target.name for target in job.spec.targets) if job else ()
 
-    def ledger(self, pool_id: str, *, limit: int, offset: int) -> Sequence[Job]:
+    def jobs(self, pool_id: str, by: Key) -> Sequence[Job]:
+        """Those that were not deleted, as far as the key sees all of their tables."""
         self._pool(pool_id)
-        return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset)
+        return [job for job in self.metadata.jobs.list(pool_id) if _sees(by, job)]
+
+    def ledger(self, pool_id: str, by: Key, *, limit: int, offset: int) -> Sequence[Job]:
+        self._pool(pool_id)
+        if by.tables is None:
+            return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset)
+        # a page is counted in what the key sees: the whole ledger is gone through
+        every = self.metadata.jobs.ledger(pool_id, limit=_WHOLE_LEDGER, offset=0)
+        return [job for job in every if _sees(by, job)][offset : offset + limit]
 
     def execute(self, pool_id: str, job_id: str, order_column: str | None) -> None:
         """NEW to QUEUED before the answer. Raises JobNotNew."""
@@ -184,6 +198,13 @@ class Pushes:
     def _pool(self, pool_id: str) -> None:
         if self.metadata.pools.get(pool_id) is None:
             raise NotFound(f"There is no pool {pool_id}.")
+
+
+_WHOLE_LEDGER = 2**31
+
+
+def _sees(key: Key, job: Job) -> bool:
+    return sees_table(key, *(target.name for target in job.spec.targets))
 
 
 _LONGEST_ENVELOPE = 64 << 10

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import structlog
 import uvicorn
 
 from headrace import crashpoints
-from headrace.access import Access, new_secret
+from headrace.access import Access
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
+from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
 from headrace.model import KeyKind, Permission
@@ -30,6 +32,8 @@ from headrace.settings import Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
+from headrace.tokens import Tokens
+from headrace.trail import Trail
 from headrace.web.context import Services
 from headrace.web.routes import application
 from headrace.worker import Staging, Worker
@@ -53,11 +57,13 @@ class Parts:
     stager: Stager
     reducer: Reducer
     worker: Worker
+    trail: Trail
     services: Services
     draining: threading.Event
 
     def stop(self, seconds: float) -> None:
         self.draining.set()
+        self.trail.close()  # no request is left
         if not self.worker.stop(seconds):
             # a load goes on; the next start finds it as after a crash, and that is safe
             log.warning("ended in the middle of a load", seconds=seconds)
@@ -87,12 +93,13 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             f"{'https' if certificate else 'http'}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         )
         config = uvicorn.Config(
-            _with_life(application(parts.services, max_json_bytes=settings.max_json_bytes), parts, settings),
+            _with_life(_application(parts, settings), parts, settings),
             loop="uvloop",
             http="httptools",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # the library trusts every neighbour; who is trusted is a setting
             lifespan="on",  # a start that fails must end the process, not go on without workers
             timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             **certificate,
@@ -142,15 +149,33 @@ def build(settings: Settings, folder: Path) -> Parts:
         lease_seconds=settings.lease_seconds,
     )
     draining = threading.Event()
+    trail = Trail(metadata, days=settings.audit_days)
+    tokens = Tokens(
+        metadata,
+        lifetime=timedelta(hours=settings.token_hours),
+        key_life=timedelta(days=settings.token_key_days),
+    )
     services = Services(
         pushes=Pushes(
             metadata, chunks, stager, settings.max_chunk_bytes, worker.stage, worker.wake, worker.forget
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
-        access=Access(metadata),
+        access=Access(metadata, tokens, trail.used),
+        keys=KeyRing(metadata),
+        tokens=tokens,
+        audit=metadata.audit,
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
     )
-    return Parts(metadata, tables, sandbox, stager, reducer, worker, services, draining)
+    return Parts(metadata, tables, sandbox, stager, reducer, worker, trail, services, draining)
+
+
+def _application(parts: Parts, settings: Settings) -> Any:
+    return application(
+        parts.services,
+        max_json_bytes=settings.max_json_bytes,
+        write=lambda entry, hurry: parts.trail.note(entry, hurry=hurry),
+        proxies=settings.proxies,
+    )
 
 
 def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:
@@ -168,6 +193,7 @@ def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:
 async def _life(receive: Any, send: Any, parts: Parts, settings: Settings) -> None:
     await receive()
     try:
+        parts.trail.start()
         parts.worker.start()
     except Exception as error:
         log.exception("cannot start")
@@ -237,13 +263,13 @@ def _listen(host: str, port: int) -> socket.socket:
 def _first_key(folder: Path, parts: Parts, announce: Callable[[str], None]) -> None:
     """The admin key of a new installation: shown once, kept in a file that only its owner reads."""
     path = folder / "admin-key"
-    if parts.services.access.list():
+    if parts.services.keys.list():
         return
     secret = new_secret(KeyKind.APPLICATION)  # the file first: a key that nobody knows helps nobody
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secret + "\n")
-    parts.services.access.create("admin", KeyKind.APPLICATION, [Permission.ADMIN], None, secret=secret)
+    parts.services.keys.create("admin", KeyKind.APPLICATION, [Permission.ADMIN], None, secret=secret)
     announce(f"The admin key is {secret} (kept in {path})")
 
 

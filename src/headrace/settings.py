@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -55,7 +56,31 @@ class Settings(BaseSettings):
     sql_processes: int = Field(2, ge=1, description="queries that run at the same time")
     keep_versions_days: float = Field(7.0, ge=0, description="how long old versions of tables stay readable")
     upkeep_loads: int = Field(25, ge=1, description="loads of a table between two rounds of its upkeep")
+    token_hours: float = Field(
+        168.0, gt=0, le=8760, description="how long a token of an OAuth client is good, in hours"
+    )
+    token_key_days: float = Field(
+        90.0, gt=0, description="a key that signs tokens is replaced by a new one after so many days"
+    )
+    audit_days: float = Field(365.0, gt=0, description="how long an entry of the audit is kept")
+    trusted_proxies: str = Field(
+        "", description="addresses or networks, by commas, whose X-Forwarded-For says where a request is from"
+    )
     drain_seconds: float = Field(30.0, ge=0, description="how long SIGTERM waits for work under way")
     crash_at: str = Field(
         "", description="for tests of recovery: the server kills itself at this crash point"
     )
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        _networks(value)  # its ValueError says which is none
+        return value
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        return _networks(self.trusted_proxies)
+
+
+def _networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())

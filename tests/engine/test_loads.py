@@ -64,9 +64,9 @@ class Loads:
     def __init__(self, parts: Parts) -> None:
         services = parts.services
         self._pushes, self._pools = services.pushes, services.pools
-        found = services.access.list()
+        found = services.keys.list()
         name = ("admin", KeyKind.APPLICATION, [Permission.ADMIN], None)
-        self._key = found[0] if found else services.access.create(*name)[0]
+        self._key = found[0] if found else services.keys.create(*name)[0]
         self.pool = self._pools.create("a pool", None, {}).id
 
     def run(self, job: model.Job, accepts: Sequence[bool] | None = None) -> Job:
@@ -92,10 +92,10 @@ class Loads:
         return shown if shown.status.final else None
 
     def tables(self) -> dict[str, Table]:
-        return {t.ref.name.casefold(): t for t in self._pools.all_tables(self.pool)}
+        return {t.ref.name.casefold(): t for t in self._pools.all_tables(self.pool, self._key)}
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return [tuple(row) for row in self._pools.query(self.pool, sql, None, None).rows]
+        return [tuple(row) for row in self._pools.query(self.pool, self._key, sql, None, None).rows]
 
     # -- for the rules -----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from threading import Barrier
 from typing import Any
+from uuid import UUID
 
 import pytest
 from alembic import command
@@ -24,9 +25,11 @@ from sqlalchemy.exc import IntegrityError
 
 from headrace.errors import Conflict, JobLocked
 from headrace.metadata import Metadata, schema
+from headrace.metadata.audit import AuditFilter
 from headrace.metadata.codec import dump_report, dump_spec, read_report, read_spec
 from headrace.model import (
     STRING,
+    AuditEntry,
     Chunk,
     ChunkState,
     ChunkType,
@@ -43,8 +46,10 @@ from headrace.model import (
     Pool,
     PushSpec,
     Reject,
+    SigningKey,
     StageReport,
     decimal,
+    now,
 )
 
 START = datetime(2024, 2, 29, 12, 0, 0, 123456, UTC)
@@ -559,16 +564,177 @@ def test_keys(books: Books) -> None:
         kind=KeyKind.PERSONAL,
         permissions=frozenset({Permission.PUSH, Permission.READ}),
         pool_ids=frozenset({"p", "q"}),
+        tables=frozenset({"sales_*", "t"}),
         created_at=later(1),
         expires_at=later(2),
     )
-    none = replace(every, id="k3", pool_ids=frozenset(), created_at=later(2))
+    none = replace(every, id="k3", kind=KeyKind.CLIENT, pool_ids=frozenset(), created_at=later(2))
     for number, key in enumerate((every, bound, none)):
         books.keys.add(key, f"hash {number}")
     assert list(books.keys.list()) == [every, bound, none]
-    assert [books.keys.by_hash(f"hash {n}") for n in range(4)] == [every, bound, none, None]
+    assert list(books.keys.list([KeyKind.CLIENT])) == [none]
+    assert [books.keys.by_hash(f"hash {n}", START) for n in range(4)] == [every, bound, none, None]
+    assert [books.keys.get(id) for id in ("k2", "k9")] == [bound, None]
     with pytest.raises(IntegrityError):
         books.keys.add(replace(every, id="k4"), "hash 0")
     assert books.keys.revoke("k1", later(3))
     assert not books.keys.revoke("k1", later(4))
-    assert books.keys.by_hash("hash 0") == replace(every, revoked_at=later(3))
+    assert books.keys.by_hash("hash 0", START) == replace(every, revoked_at=later(3))
+
+
+@pytest.fixture
+def key(books: Books) -> Key:
+    made = Key("k", "a key", KeyKind.CLIENT, "hr_cli_", frozenset({Permission.PUSH}), None, START)
+    books.keys.add(made, "first")
+    return made
+
+
+def test_a_rotated_key_has_two_secrets_for_a_while(books: Books, key: Key) -> None:
+    assert books.keys.rotate("k", "second", "new", later(10))
+    rotated = replace(key, prefix="new", previous_until=later(10))
+    assert [books.keys.by_hash(h, later(9)) for h in ("first", "second")] == [rotated, rotated]
+    assert [books.keys.by_hash(h, later(10)) for h in ("first", "second")] == [None, rotated]
+    assert set(books.keys.hashes("k", later(9))) == {"first", "second"}
+    assert list(books.keys.hashes("k", later(10))) == ["second"]
+    assert list(books.keys.hashes("nobody", START)) == []
+
+
+def test_a_rotation_without_overlap_ends_the_generation(books: Books, key: Key) -> None:
+    assert books.keys.rotate("k", "second", "new", later(10))
+    assert books.keys.rotate("k", "third", "newer", None)
+    ended = replace(key, prefix="newer", generation=1)
+    assert [books.keys.by_hash(h, START) for h in ("first", "second", "third")] == [None, None, ended]
+
+
+def test_a_key_is_disabled_and_enabled(books: Books, key: Key) -> None:
+    assert books.keys.disable("k", later(1))
+    assert not books.keys.disable("k", later(2))
+    assert books.keys.get("k") == replace(key, disabled_at=later(1))
+    assert books.keys.enable("k")
+    assert not books.keys.enable("k")
+    assert books.keys.get("k") == key
+
+
+def test_a_revoked_key_stays_so(books: Books, key: Key) -> None:
+    assert books.keys.revoke("k", later(1))
+    assert not books.keys.rotate("k", "second", "new", None)
+    assert not books.keys.disable("k", later(2))
+    assert not books.keys.enable("k")
+    assert books.keys.get("k") == replace(key, revoked_at=later(1))
+
+
+def test_when_a_key_was_used(books: Books, key: Key) -> None:
+    books.keys.used({"k": later(5), "nobody": later(5)})
+    assert books.keys.get("k") == replace(key, last_used_at=later(5))
+
+
+# -- the keys that sign --------------------------------------------------------------------------------
+
+
+def test_an_installation_has_one_name(books: Books) -> None:
+    assert UUID(books.signing.installation_id())
+    assert books.signing.installation_id() == books.signing.installation_id()
+
+
+def test_keys_that_sign(books: Books) -> None:
+    leeway = timedelta(seconds=60)
+    one = SigningKey("one", "pem", START, 100)
+    two = SigningKey("two", "pem", later(50), 10)
+    assert books.signing.signer() is None
+    assert books.signing.replace(None, one, leeway=leeway)
+    assert not books.signing.replace(None, two, leeway=leeway), "somebody was faster"
+    assert books.signing.lengthen("one", 200)
+    assert books.signing.replace(one, two, leeway=leeway)
+    assert not books.signing.lengthen("one", 300), "it signs no more"
+    retired = replace(one, longest_token_s=200, retired_at=later(50), verifies_until=later(310))
+    assert books.signing.signer() == two
+    assert list(books.signing.verifiers(later(309))) == [two, retired]
+    assert list(books.signing.verifiers(later(310))) == [two]
+    books.signing.forget(later(311))
+    assert list(books.signing.verifiers(START)) == [two]
+
+
+def test_one_of_many_makes_the_first_key_that_signs(books: Books) -> None:
+    def make(number: int) -> bool:
+        return books.signing.replace(None, SigningKey(str(number), "pem", START, 1), leeway=timedelta(0))
+
+    assert sorted(at_once(make)) == [False] * (THREADS - 1) + [True]
+
+
+# -- the audit -----------------------------------------------------------------------------------------
+
+DAY = timedelta(days=1)
+
+
+def entry(at: datetime, action: str = "create-key", **more: Any) -> AuditEntry:
+    return AuditEntry(at, "k", "a key", "192.0.2.1", action, 200, "request", **more)
+
+
+def actions(found: Sequence[AuditEntry]) -> list[str]:
+    return [e.action for e in found]
+
+
+def test_an_entry_survives_the_database(books: Books) -> None:
+    made = entry(now(), code="forbidden", pool_id="p", job_id="j", subject="s", times=3)
+    books.audit.add([made], DAY)
+    assert list(books.audit.page(AuditFilter(), before=None, limit=9)) == [replace(made, number=1)]
+
+
+def test_pages_of_the_audit(books: Books) -> None:
+    books.audit.add([entry(now(), str(n)) for n in range(5)], DAY)
+    first = books.audit.page(AuditFilter(), before=None, limit=2)
+    second = books.audit.page(AuditFilter(), before=first[-1].number, limit=9)
+    assert actions([*first, *second]) == ["4", "3", "2", "1", "0"]
+    assert not books.audit.page(AuditFilter(), before=second[-1].number, limit=9)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (AuditFilter(), 3),
+        (AuditFilter(action="push"), 1),
+        (AuditFilter(pool_id="p", status=200), 2),
+        (AuditFilter(job_id="j"), 1),
+        (AuditFilter(subject="s"), 1),
+        (AuditFilter(peer="192.0.2.1", actor_id="k"), 3),
+        (AuditFilter(actor_id="another"), 0),
+        (AuditFilter(since=later(1)), 2),
+        (AuditFilter(until=later(1)), 1),
+        (AuditFilter(since=later(1), until=later(2)), 1),
+    ],
+)
+def test_filters_of_the_audit(books: Books, wanted: AuditFilter, count: int) -> None:
+    books.audit.add(
+        [
+            entry(START, "push", pool_id="p", job_id="j"),
+            entry(later(1), pool_id="p"),
+            entry(later(2), subject="s"),
+        ],
+        timedelta(days=36500),
+    )
+    assert len(books.audit.page(wanted, before=None, limit=9)) == count
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit SET status = 200",
+        "UPDATE audit SET kept_until = '2000-01-01'",
+        "DELETE FROM audit",
+        "DELETE FROM audit WHERE number = 1",
+        "INSERT OR REPLACE INTO audit SELECT * FROM audit",
+    ],
+)
+def test_the_database_refuses_to_change_the_audit(books: Books, statement: str) -> None:
+    books.audit.add([entry(now())], DAY)
+    with pytest.raises(IntegrityError, match="append-only"), books.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    assert len(books.audit.page(AuditFilter(), before=None, limit=9)) == 1
+
+
+def test_old_entries_are_pruned_and_young_ones_are_not(books: Books) -> None:
+    books.audit.add([entry(now() - 2 * DAY, "old"), entry(now() - DAY / 2, "young")], DAY)
+    assert books.audit.prune(now()) == 1
+    assert actions(books.audit.page(AuditFilter(), before=None, limit=9)) == ["young"]
+    with pytest.raises(IntegrityError, match="append-only"):
+        books.audit.prune(now() + DAY)  # whatever our clock says

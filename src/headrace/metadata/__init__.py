@@ -1,4 +1,4 @@
-"""What the server knows beside the tables: pools, keys, jobs, chunks. SQLAlchemy Core over SQLite.
+"""What the server knows beside the tables: pools, keys, jobs, chunks, the audit. SQLAlchemy Core over SQLite.
 
 Every change of a state is a compare-and-swap whose row count is checked; what cannot be swapped raises.
 """

@@ -11,10 +11,12 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from headrace.metadata.audit import Audit
 from headrace.metadata.chunks import Chunks
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
+from headrace.metadata.signing import Signing
 
 
 class Metadata:
@@ -26,6 +28,8 @@ class Metadata:
         writes = self.engine.execution_options(write=True)
         self.pools = Pools(self.engine, writes)
         self.keys = Keys(self.engine, writes)
+        self.signing = Signing(self.engine, writes)
+        self.audit = Audit(self.engine, writes)
         self.jobs = Jobs(self.engine, writes)
         self.chunks = Chunks(self.engine, writes)
 
@@ -38,13 +42,22 @@ class Metadata:
         self.engine.dispose()
 
 
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "busy_timeout=30000",
+    "recursive_triggers=ON",  # a REPLACE, too, meets what guards the audit
+)
+
+
 def _open(path: Path) -> Engine:
     engine = create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=32)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

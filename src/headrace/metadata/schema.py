@@ -71,7 +71,53 @@ keys = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant),
     Column("revoked_at", Instant),
+    Column("disabled_at", Instant),
+    Column("tables", JSON),
+    Column("last_used_at", Instant),
+    Column("previous_hash", String),
+    Column("previous_until", Instant),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Index("keys_by_previous_hash", "previous_hash"),
 )
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", String, primary_key=True),
+)
+
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", String, primary_key=True),
+    Column("private", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("longest_token_s", Integer, nullable=False),
+    Column("retired_at", Instant),
+    Column("verifies_until", Instant),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at", Instant, nullable=False),
+    Column("kept_until", Instant, nullable=False),
+    Column("actor_id", String),
+    Column("actor_name", String),
+    Column("peer", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("code", String),
+    Column("pool_id", String),
+    Column("job_id", String),
+    Column("subject", String),
+    Column("request_id", String, nullable=False),
+    Column("times", Integer, nullable=False),
+    Index("audit_by_keeping", "kept_until"),
+    sqlite_autoincrement=True,  # a number is never given twice
+)
+"""Append-only: its migration makes triggers that refuse changes, and deletions before ``kept_until``."""
 
 jobs = Table(
     "jobs",

@@ -68,8 +68,10 @@ class Answer:
 class Reader(Protocol):
     """Users' reading, kept away from the loading."""
 
-    def query(self, pool_id: str, sql: str, *, max_rows: int, seconds: float) -> Answer:
-        """One SELECT over the pool's tables. Raises QueryRefused, QueryTooLong."""
+    def query(
+        self, pool_id: str, tables: Sequence[TableRef], sql: str, *, max_rows: int, seconds: float
+    ) -> Answer:
+        """One SELECT over these tables of the pool. Raises QueryRefused, QueryTooLong."""
 
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         """A whole table as a file, streamed. Close the iterator to end it early."""

@@ -201,14 +201,17 @@ class LakeReader:
         self._tables = tables
         self._sandbox = sandbox
 
-    def query(self, pool_id: str, sql: str, *, max_rows: int, seconds: float) -> Answer:
-        refs = [t.ref for t in self._tables.tables(pool_id)]
-        return self._sandbox.query(self._tables.files(pool_id), refs, sql, max_rows=max_rows, seconds=seconds)
+    def query(
+        self, pool_id: str, tables: Sequence[TableRef], sql: str, *, max_rows: int, seconds: float
+    ) -> Answer:
+        lake = self._tables.files(pool_id)
+        return self._sandbox.query(lake, tables, sql, max_rows=max_rows, seconds=seconds)
 
     def count(self, pool_id: str, ref: TableRef) -> int:
         """The rows of a table."""
         name = f"{quoted(ref.connection_id or 'main')}.{quoted(ref.name)}"
-        answer = self.query(pool_id, f"SELECT count(*) FROM {name}", max_rows=1, seconds=_COUNT_SECONDS)
+        counted = f"SELECT count(*) FROM {name}"
+        answer = self.query(pool_id, [ref], counted, max_rows=1, seconds=_COUNT_SECONDS)
         return int(str(answer.rows[0][0]))
 
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from anyio import CancelScope, CapacityLimiter, to_thread
-from fastapi import Query, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi import Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from headrace.errors import Draining
-from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Key, KeyKind, Permission, Table, Version
+from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Table, Version
 from headrace.tables import ExportFormat
 from headrace.web import wire
-from headrace.web.context import Use
+from headrace.web.context import Asking, Use
 
 _MEDIA_TYPES = {
     ExportFormat.CSV: "text/csv; charset=utf-8",
@@ -38,22 +38,18 @@ class Query_(BaseModel):  # noqa: N801  the word is FastAPI's, too
     timeoutSeconds: float | None = Field(None, gt=0)
 
 
-class NewKey(BaseModel):
-    name: str = Field(min_length=1, max_length=255)
-    kind: KeyKind = KeyKind.APPLICATION
-    permissions: list[Permission]
-    pools: list[str] | None = Field(None, description="null: every pool")
-    expiresAt: datetime | None = None
-
-
 # -- jobs ----------------------------------------------------------------------------------------------
 
 
 def list_jobs(
-    pool_id: str, use: Use, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)
+    pool_id: str,
+    use: Use,
+    key: Asking,
+    limit: int = Query(100, ge=1, le=1000),
+    offset: int = Query(0, ge=0),
 ) -> list[dict[str, Any]]:
     """All jobs of the pool ever, newest first; also those that clients have deleted."""
-    return [_job(job, ()) for job in use.pushes.ledger(pool_id, limit=limit, offset=offset)]
+    return [_job(job, ()) for job in use.pushes.ledger(pool_id, key, limit=limit, offset=offset)]
 
 
 def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
@@ -136,8 +132,8 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
 # -- tables --------------------------------------------------------------------------------------------
 
 
-async def run_query(pool_id: str, sent: Query_, use: Use) -> dict[str, Any]:
-    query = partial(use.pools.query, pool_id, sent.sql, sent.maxRows, sent.timeoutSeconds)
+async def run_query(pool_id: str, sent: Query_, use: Use, key: Asking) -> dict[str, Any]:
+    query = partial(use.pools.query, pool_id, key, sent.sql, sent.maxRows, sent.timeoutSeconds)
     answer = await to_thread.run_sync(query, limiter=READING)
     return {
         "columns": [{"name": name, "type": type} for name, type in answer.columns],
@@ -147,8 +143,8 @@ async def run_query(pool_id: str, sent: Query_, use: Use) -> dict[str, Any]:
     }
 
 
-def list_tables(pool_id: str, use: Use) -> list[dict[str, Any]]:
-    return [_table(table) for table in use.pools.all_tables(pool_id)]
+def list_tables(pool_id: str, use: Use, key: Asking) -> list[dict[str, Any]]:
+    return [_table(table) for table in use.pools.all_tables(pool_id, key)]
 
 
 def get_table(pool_id: str, name: str, use: Use, connection: str | None = None) -> dict[str, Any]:
@@ -200,43 +196,6 @@ def _version(version: Version) -> dict[str, Any]:
         "at": _iso(version.at),
         "job": version.job_id,
         "change": version.changes,
-    }
-
-
-# -- keys ----------------------------------------------------------------------------------------------
-
-
-def create_key(sent: NewKey, use: Use) -> JSONResponse:
-    """The secret is in this answer and nowhere else."""
-    key, secret = use.access.create(sent.name, sent.kind, sent.permissions, sent.pools, _utc(sent.expiresAt))
-    return JSONResponse({**_key(key), "key": secret}, status_code=201)
-
-
-def list_keys(use: Use) -> list[dict[str, Any]]:
-    return [_key(key) for key in use.access.list()]
-
-
-def revoke_key(key_id: str, use: Use) -> Response:
-    use.access.revoke(key_id)
-    return Response(status_code=204)
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
-
-
-def _key(key: Key) -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "kind": key.kind,
-        "prefix": key.prefix,
-        "permissions": sorted(key.permissions),
-        "pools": sorted(key.pool_ids) if key.pool_ids is not None else None,
-        "createdAt": _iso(key.created_at),
-        "expiresAt": _iso(key.expires_at),
-        "revokedAt": _iso(key.revoked_at),
     }
 
 

@@ -8,10 +8,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from headrace.access import Access, authorize
-from headrace.model import Key, Permission
+from headrace.access import Access
+from headrace.keys import KeyRing
+from headrace.metadata.audit import Audit
+from headrace.model import Key
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,9 @@ class Services:
     pushes: Pushes
     pools: Pools
     access: Access
+    keys: KeyRing
+    tokens: Tokens
+    audit: Audit
     ready: Callable[[], bool]
 
 
@@ -41,15 +47,3 @@ async def asking(request: Request) -> Key:
 
 Use = Annotated[Services, Depends(services)]
 Asking = Annotated[Key, Depends(asking)]
-
-
-def needs(permission: Permission | None, *, basic: bool = False) -> Callable[[Request], None]:
-    """The rule of a route: a key, with this permission for the pool in the path. None: any key."""
-
-    def rule(request: Request) -> None:
-        key = the_services(request).access.authenticate(request.headers.get("authorization"), basic=basic)
-        if permission is not None:
-            authorize(key, permission, request.path_params.get("pool_id"))
-        request.state.key = key
-
-    return rule

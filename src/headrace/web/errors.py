@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.errors import HeadraceError, Internal, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
+from headrace.web.noting import failed
 
 log = structlog.get_logger()
 
@@ -32,7 +33,7 @@ def is_ours(path: str) -> bool:
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HeadraceError)
-    return render(error, request.url.path)
+    return render(error, request.url.path, reference=failed(request, error))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -19,35 +18,25 @@ from swagger_ui_bundle import swagger_ui_path
 from headrace import __version__
 from headrace.errors import NotFound
 from headrace.model import Permission
-from headrace.web import api, errors, vendor
-from headrace.web.context import Services, needs
+from headrace.web import api, audit, errors, keys, oauth, vendor
+from headrace.web.context import Services
 from headrace.web.limits import SmallRequests
+from headrace.web.noting import Network, Noting, Write
 from headrace.web.paths import NormalPaths
+from headrace.web.rules import ANY, OPEN, Endpoint, guard
 
 PUSH, READ, ADMIN = Permission.PUSH, Permission.READ, Permission.ADMIN
-OPEN = "open"
-"""No key: only what tells whether the server lives."""
-
-ANY = "any key"
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    method: str
-    path: str
-    handler: Callable[..., Any]
-    needs: Permission | str
-    tag: str
 
 
 _JOBS = "/integration/api/v1/data-push/{pool_id:part}/jobs"
 _POOLS = "/integration/api/pools"
 _OURS = "/api/v1"
+_KEYS, _CLIENTS = _OURS + "/keys", _OURS + "/clients"
 _TABLE = _OURS + "/pools/{pool_id:part}/tables/{name:part}"
 
 ROUTES = (
-    Endpoint("POST", _JOBS, vendor.create_job, PUSH, "data push"),
-    Endpoint("GET", _JOBS, vendor.list_jobs, READ, "data push"),
+    Endpoint("POST", _JOBS, vendor.create_job, PUSH, "data push", narrowed=True),
+    Endpoint("GET", _JOBS, vendor.list_jobs, READ, "data push", narrowed=True),
     Endpoint("GET", _JOBS + "/{job_id:part}", vendor.get_job, READ, "data push"),
     Endpoint("POST", _JOBS + "/{job_id:part}", vendor.execute_job, PUSH, "data push"),
     Endpoint("DELETE", _JOBS + "/{job_id:part}", vendor.delete_job, PUSH, "data push"),
@@ -60,10 +49,17 @@ ROUTES = (
     Endpoint("GET", _POOLS, vendor.list_pools, READ, "around a push"),
     Endpoint("POST", _POOLS, vendor.create_pool, ADMIN, "around a push"),
     Endpoint("GET", _POOLS + "/paged", vendor.paged_pools, READ, "around a push"),
-    Endpoint("GET", _POOLS + "/{pool_id:part}", vendor.get_pool, READ, "around a push"),
+    Endpoint("GET", _POOLS + "/{pool_id:part}", vendor.get_pool, READ, "around a push", narrowed=True),
     Endpoint("PUT", _POOLS + "/{pool_id:part}", vendor.update_pool, ADMIN, "around a push"),
     Endpoint("DELETE", _POOLS + "/{pool_id:part}", vendor.delete_pool, ADMIN, "around a push"),
-    Endpoint("GET", _POOLS + "/{pool_id:part}/data-sources", vendor.list_connections, READ, "around a push"),
+    Endpoint(
+        "GET",
+        _POOLS + "/{pool_id:part}/data-sources",
+        vendor.list_connections,
+        READ,
+        "around a push",
+        narrowed=True,
+    ),
     Endpoint(
         "POST", _POOLS + "/{pool_id:part}/data-sources", vendor.create_connection, ADMIN, "around a push"
     ),
@@ -73,6 +69,7 @@ ROUTES = (
         vendor.get_connection,
         READ,
         "around a push",
+        narrowed=True,
     ),
     Endpoint(
         "DELETE",
@@ -87,29 +84,53 @@ ROUTES = (
         vendor.search_tables,
         READ,
         "around a push",
+        narrowed=True,
     ),
-    Endpoint("GET", _POOLS + "/{pool_id:part}/tables", vendor.list_tables, READ, "around a push"),
-    Endpoint("GET", _POOLS + "/{pool_id:part}/columns", vendor.list_columns, READ, "around a push"),
-    Endpoint("GET", _POOLS + "/{pool_id:part}/data-models", vendor.nothing, READ, "around a push"),
-    Endpoint("GET", _POOLS + "/{pool_id:part}/jobs", vendor.nothing, READ, "around a push"),
-    Endpoint("GET", _POOLS + "/{pool_id:part}/variables", vendor.nothing, READ, "around a push"),
-    Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace"),
+    Endpoint(
+        "GET", _POOLS + "/{pool_id:part}/tables", vendor.list_tables, READ, "around a push", narrowed=True
+    ),
+    Endpoint(
+        "GET", _POOLS + "/{pool_id:part}/columns", vendor.list_columns, READ, "around a push", narrowed=True
+    ),
+    Endpoint(
+        "GET", _POOLS + "/{pool_id:part}/data-models", vendor.nothing, READ, "around a push", narrowed=True
+    ),
+    Endpoint("GET", _POOLS + "/{pool_id:part}/jobs", vendor.nothing, READ, "around a push", narrowed=True),
+    Endpoint(
+        "GET", _POOLS + "/{pool_id:part}/variables", vendor.nothing, READ, "around a push", narrowed=True
+    ),
+    Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace", narrowed=True),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}", api.get_job, READ, "headrace"),
     Endpoint(
         "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
     ),
-    Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace"),
-    Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace"),
+    Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
+    Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace", narrowed=True),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),
     Endpoint("GET", _TABLE + "/export", api.export_table, READ, "headrace"),
-    Endpoint("GET", _OURS + "/keys", api.list_keys, ADMIN, "headrace"),
-    Endpoint("POST", _OURS + "/keys", api.create_key, ADMIN, "headrace"),
-    Endpoint("DELETE", _OURS + "/keys/{key_id:part}", api.revoke_key, ADMIN, "headrace"),
+    Endpoint("GET", _KEYS, keys.list_keys, ADMIN, "access"),
+    Endpoint("POST", _KEYS, keys.create_key, ADMIN, "access"),
+    Endpoint("GET", _KEYS + "/{key_id:part}", keys.get_key, ADMIN, "access"),
+    Endpoint("DELETE", _KEYS + "/{key_id:part}", keys.revoke_key, ADMIN, "access"),
+    Endpoint("POST", _KEYS + "/{key_id:part}/rotate", keys.rotate_key, ADMIN, "access"),
+    Endpoint("POST", _KEYS + "/{key_id:part}/disable", keys.disable_key, ADMIN, "access"),
+    Endpoint("POST", _KEYS + "/{key_id:part}/enable", keys.enable_key, ADMIN, "access"),
+    Endpoint("GET", _CLIENTS, keys.list_clients, ADMIN, "access"),
+    Endpoint("POST", _CLIENTS, keys.create_client, ADMIN, "access"),
+    Endpoint("GET", _CLIENTS + "/{key_id:part}", keys.get_client, ADMIN, "access"),
+    Endpoint("DELETE", _CLIENTS + "/{key_id:part}", keys.revoke_client, ADMIN, "access"),
+    Endpoint("POST", _CLIENTS + "/{key_id:part}/rotate", keys.rotate_client, ADMIN, "access"),
+    Endpoint("POST", _CLIENTS + "/{key_id:part}/disable", keys.disable_client, ADMIN, "access"),
+    Endpoint("POST", _CLIENTS + "/{key_id:part}/enable", keys.enable_client, ADMIN, "access"),
+    Endpoint("GET", _OURS + "/permissions/explain", keys.explain_permission, ANY, "access"),
+    Endpoint("GET", _OURS + "/audit", audit.read_audit, ADMIN, "access"),
+    Endpoint("POST", "/oauth2/token", oauth.create_token, OPEN, "access"),
+    Endpoint("GET", "/oauth2/jwks", oauth.list_signing_keys, OPEN, "access"),
+    Endpoint("GET", "/.well-known/oauth-authorization-server", oauth.describe_oauth, OPEN, "access"),
     Endpoint("GET", "/healthz", api.healthz, OPEN, "health"),
     Endpoint("GET", "/readyz", api.readyz, OPEN, "health"),
 )
 
-_UPLOADS = (vendor.push_upserted, vendor.push_deleted)
 _UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted")
 
 _CHUNK_BODY = {
@@ -129,6 +150,29 @@ _CHUNK_BODY = {
     }
 }
 
+_TOKEN_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        name: {"type": "string"}
+                        for name in ("grant_type", "scope", "client_id", "client_secret")
+                    },
+                    "required": ["grant_type"],
+                }
+            }
+        },
+    }
+}
+_BODIES: dict[Callable[..., Any], dict[str, Any]] = {
+    vendor.push_upserted: _CHUNK_BODY,
+    vendor.push_deleted: _CHUNK_BODY,
+    oauth.create_token: _TOKEN_BODY,
+}
+
 
 class Part(Convertor[str]):
     """One segment of a path; a slash in it came encoded (table names have them)."""
@@ -142,8 +186,10 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
-def application(services: Services, *, max_json_bytes: int) -> Any:
-    """The ASGI application: a value, made from the services it may call."""
+def application(
+    services: Services, *, max_json_bytes: int, write: Write, proxies: Sequence[Network] = ()
+) -> Any:
+    """The ASGI application: a value, made from the services it may call and from what writes the audit."""
     register_url_convertor("part", Part())
     app = FastAPI(
         title="Headrace",
@@ -160,19 +206,20 @@ def application(services: Services, *, max_json_bytes: int) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
-    return NormalPaths(SmallRequests(app, max_bytes=max_json_bytes, except_for=_UPLOAD_PATHS))
+    small = SmallRequests(app, max_bytes=max_json_bytes, except_for=_UPLOAD_PATHS)
+    return NormalPaths(Noting(small, write, proxies))
 
 
 def _add(app: FastAPI, route: Endpoint) -> None:
-    permission = route.needs if isinstance(route.needs, Permission) else None
+    silent = route.needs == OPEN and not route.changes  # nothing to ask, nothing to note
     app.add_api_route(
         route.path,
         _rendering(route.handler),
         methods=[route.method],
         tags=[route.tag],
         response_model=None,
-        dependencies=[] if route.needs == OPEN else [Depends(needs(permission))],
-        openapi_extra=_CHUNK_BODY if route.handler in _UPLOADS else None,
+        dependencies=[] if silent else [Depends(guard(route))],
+        openapi_extra=_BODIES.get(route.handler),
     )
 
 
@@ -192,7 +239,6 @@ def _rendering(handler: Callable[..., Any]) -> Callable[..., Any]:
 def _add_docs(app: FastAPI) -> None:
     """The API's description and its pages, shipped with the server: nothing comes from another host."""
     page = _DOCS_PAGE.format(title=app.title)
-    rule = [Depends(needs(None, basic=True))]
 
     def docs() -> HTMLResponse:
         return HTMLResponse(page)
@@ -206,7 +252,10 @@ def _add_docs(app: FastAPI) -> None:
         return app.openapi()
 
     for path, handler in (("/docs", docs), ("/docs/{name:part}", asset), ("/openapi.json", openapi)):
-        app.add_api_route(path, handler, include_in_schema=False, dependencies=rule, response_model=None)
+        rule = guard(Endpoint("GET", path, handler, ANY, "docs"), basic=True)
+        app.add_api_route(
+            path, handler, include_in_schema=False, dependencies=[Depends(rule)], response_model=None
+        )
 
 
 _DOCS_PAGE = """<!DOCTYPE html>

@@ -11,20 +11,24 @@ from starlette.requests import ClientDisconnect
 
 from headrace.errors import InvalidRequest
 from headrace.model import CHANGE_DATE, ChunkType, Permission, fold
+from headrace.permissions import authorize, effective
 from headrace.pushes import Arrival
 from headrace.web import wire
 from headrace.web.context import Asking, Use, the_services
 from headrace.web.multipart import body_of
+from headrace.web.noting import Note
 
 # -- push jobs -----------------------------------------------------------------------------------------
 
 
-def create_job(pool_id: str, sent: wire.DataPushJob, use: Use, key: Asking) -> dict[str, Any]:
-    return wire.job(use.pushes.create(pool_id, wire.to_spec(sent), key))
+def create_job(pool_id: str, sent: wire.DataPushJob, use: Use, key: Asking, note: Note) -> dict[str, Any]:
+    job = use.pushes.create(pool_id, wire.to_spec(sent), key)
+    note.job_id = job.id
+    return wire.job(job)
 
 
-def list_jobs(pool_id: str, use: Use) -> list[dict[str, Any]]:
-    return [wire.job(job) for job in use.pushes.jobs(pool_id)]
+def list_jobs(pool_id: str, use: Use, key: Asking) -> list[dict[str, Any]]:
+    return [wire.job(job) for job in use.pushes.jobs(pool_id, key)]
 
 
 def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
@@ -100,7 +104,7 @@ def permissions(key: Asking) -> list[dict[str, Any]]:
         Permission.READ: ["VIEW_ALL_DATA_POOLS"],
         Permission.ADMIN: ["CREATE_DATA_POOL", "EDIT_ALL_DATA_POOLS", "USE_DATA_PUSH_API"],
     }
-    words = sorted({word for permission in key.permissions for word in granted[permission]})
+    words = sorted({word for permission in effective(key) for word in granted[permission]})
     return [{"serviceName": "event-collection", "permissions": words}]
 
 
@@ -128,8 +132,10 @@ def paged_pools(
     return {"pageNumber": page, "totalCount": len(pools), "content": [wire.pool(p) for p in content]}
 
 
-def create_pool(sent: wire.DataPool, use: Use) -> dict[str, Any]:
-    return wire.pool(use.pools.create(sent.name or "", sent.id, wire.attributes(sent)))
+def create_pool(sent: wire.DataPool, use: Use, note: Note) -> dict[str, Any]:
+    pool = use.pools.create(sent.name or "", sent.id, wire.attributes(sent))
+    note.pool_id = pool.id
+    return wire.pool(pool)
 
 
 def get_pool(pool_id: str, use: Use) -> dict[str, Any]:
@@ -149,8 +155,10 @@ def list_connections(pool_id: str, use: Use) -> list[dict[str, Any]]:
     return [wire.connection(c) for c in use.pools.connections(pool_id)]
 
 
-def create_connection(pool_id: str, sent: wire.DataSource, use: Use) -> dict[str, Any]:
-    return wire.connection(use.pools.add_connection(pool_id, sent.name or "", sent.id, wire.attributes(sent)))
+def create_connection(pool_id: str, sent: wire.DataSource, use: Use, note: Note) -> dict[str, Any]:
+    made = use.pools.add_connection(pool_id, sent.name or "", sent.id, wire.attributes(sent))
+    note.subject = made.id
+    return wire.connection(made)
 
 
 def get_connection(pool_id: str, connection_id: str, use: Use) -> dict[str, Any]:
@@ -162,32 +170,36 @@ def delete_connection(pool_id: str, connection_id: str, use: Use) -> Response:
     return Response()
 
 
-def search_tables(pool_id: str, connection_id: str, use: Use, searchString: str = "") -> dict[str, Any]:
+def search_tables(
+    pool_id: str, connection_id: str, use: Use, key: Asking, searchString: str = ""
+) -> dict[str, Any]:
     use.pools.connection(pool_id, connection_id)
     schema = wire.schema_name(pool_id, connection_id)
     found = [
         {"dataSourceId": connection_id, "name": t.ref.name, "alias": None, "schema": schema}
-        for t in use.pools.all_tables(pool_id)
+        for t in use.pools.all_tables(pool_id, key)
         if t.ref.connection_id == connection_id and fold(searchString) in fold(t.ref.name)
     ]
     return {"availableTables": found, "lookupSuccessful": True, "message": None}
 
 
-def list_tables(pool_id: str, use: Use) -> list[dict[str, Any]]:
+def list_tables(pool_id: str, use: Use, key: Asking) -> list[dict[str, Any]]:
     names = {c.id: c.name for c in use.pools.connections(pool_id)}
     return [
         wire.table(pool_id, t.ref, names.get(t.ref.connection_id or ""))
-        for t in use.pools.all_tables(pool_id)
+        for t in use.pools.all_tables(pool_id, key)
     ]
 
 
 def list_columns(
     pool_id: str,
     use: Use,
+    key: Asking,
     tableName: str,
     schemaName: str | None = None,
 ) -> list[dict[str, Any]]:
     """``schemaName`` carries the id of the data connection; it is missing for global tables."""
+    authorize(key, Permission.READ, pool_id, tableName)
     connection = (schemaName or "").removeprefix(f"{pool_id}_")
     table = use.pools.find_table(pool_id, tableName, connection if connection not in ("", pool_id) else None)
     return wire.columns(table, CHANGE_DATE)

@@ -1,0 +1,129 @@
+"""What the audit hears of a request: noted on the way by whoever learns it, written down with the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Annotated
+from uuid import uuid4
+
+from anyio import to_thread
+from fastapi import Depends, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headrace.errors import Forbidden, HeadraceError, Unauthorized
+from headrace.model import AuditEntry, Key, now
+
+Network = IPv4Network | IPv6Network
+Write = Callable[[AuditEntry, bool], Callable[[], None]]
+"""Takes an entry, and whether somebody will wait for it; answers how to wait."""
+
+_REFUSALS = (Unauthorized.status, Forbidden.status)
+
+
+@dataclass
+class Noted:
+    """``action``: None until a route is found. ``waits``: the answer waits for the entry."""
+
+    request_id: str
+    peer: str
+    action: str | None = None
+    changes: bool = False
+    waits: bool = False
+    actor: Key | None = None
+    code: str | None = None
+    pool_id: str | None = None
+    job_id: str | None = None
+    subject: str | None = None
+
+    def entry(self, status: int) -> AuditEntry:
+        actor = self.actor
+        return AuditEntry(
+            now(),
+            actor.id if actor else None,
+            actor.name if actor else None,
+            self.peer,
+            self.action or "",
+            status,
+            self.request_id,
+            self.code,
+            self.pool_id,
+            self.job_id,
+            self.subject,
+        )
+
+
+async def noted(request: Request) -> Noted:
+    return the_noted(request)
+
+
+def the_noted(request: Request) -> Noted:
+    found = request.state.noted
+    assert isinstance(found, Noted)
+    return found
+
+
+Note = Annotated[Noted, Depends(noted)]
+
+
+def failed(request: Request, error: HeadraceError) -> str:
+    """Note why the request failed; answers the reference that its answer shows."""
+    found = the_noted(request)
+    found.code = error.code
+    return found.request_id
+
+
+class Noting:
+    """ASGI: every change and every refusal becomes an entry; every answer carries the id of its request."""
+
+    def __init__(self, app: ASGIApp, write: Write, proxies: Sequence[Network]) -> None:
+        self._app = app
+        self._write = write
+        self._proxies = proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        found = Noted(str(uuid4()), peer_of(scope, self._proxies))
+        state = {**scope.get("state", {}), "noted": found}
+
+        async def answered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self._note(found, message["status"])
+                id_of_request = (b"x-request-id", found.request_id.encode())
+                message = {**message, "headers": [*message["headers"], id_of_request]}
+            await send(message)
+
+        await self._app({**scope, "state": state}, receive, answered)
+
+    async def _note(self, found: Noted, status: int) -> None:
+        if found.action is None or not (found.changes or status in _REFUSALS):
+            return
+        waits = found.waits and status < 400
+        wait = self._write(found.entry(status), waits)
+        if waits:
+            await to_thread.run_sync(wait)
+
+
+def peer_of(scope: Scope, proxies: Sequence[Network]) -> str:
+    """The address of the client. What a header says of it counts only if a trusted proxy has sent it."""
+    peer = str(scope["client"][0]) if scope.get("client") else ""
+    lines = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    hops = [hop.strip() for hop in ",".join(lines).split(",")]
+    while hops and _trusted(peer, proxies) and _is_address(hops[-1]):
+        peer = hops.pop()
+    return peer
+
+
+def _trusted(peer: str, proxies: Sequence[Network]) -> bool:
+    return _is_address(peer) and any(ip_address(peer) in network for network in proxies)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

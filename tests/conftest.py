@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from counted import Counting
 from harness import RunningServer, create_pool
 
 # on a busy machine a slow example is no finding; what must land is decided by the same examples each time
@@ -19,6 +20,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("headrace")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Counting(), "counting")
 
 
 @pytest.fixture(scope="session")

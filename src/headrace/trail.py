@@ -62,8 +62,9 @@ class Trail:
         self._thread = threading.Thread(target=self._write, name="trail", daemon=True)
 
     def start(self) -> None:
-        self.note(_of_the_server(STARTED))
+        """The book says so before the first request is taken."""
         self._thread.start()
+        self.note(_of_the_server(STARTED), hurry=True)()
 
     def note(self, entry: AuditEntry, *, hurry: bool = False) -> Callable[[], None]:
         """Takes the entry; what it answers waits until the entry is on the disk, if that is called."""

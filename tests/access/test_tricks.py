@@ -1,4 +1,4 @@
-"""Spellings of paths, methods and headers that have opened other servers open nothing here, and change nothing."""
+"""Spellings of paths, methods and headers that have opened other servers open and change nothing here."""
 
 from __future__ import annotations
 

@@ -93,13 +93,13 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             f"{'https' if certificate else 'http'}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         )
         config = uvicorn.Config(
-            _with_life(_application(parts, settings), parts, settings),
+            _with_life(application(parts.services, max_json_bytes=settings.max_json_bytes), parts, settings),
             loop="uvloop",
             http="httptools",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # the library trusts every neighbour; who is trusted is a setting
+            forwarded_allow_ips=settings.trusted_proxies,  # the library's default trusts the whole machine
             lifespan="on",  # a start that fails must end the process, not go on without workers
             timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             **certificate,
@@ -164,18 +164,10 @@ def build(settings: Settings, folder: Path) -> Parts:
         keys=KeyRing(metadata),
         tokens=tokens,
         audit=metadata.audit,
+        note=lambda entry, hurry: trail.note(entry, hurry=hurry),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
     )
     return Parts(metadata, tables, sandbox, stager, reducer, worker, trail, services, draining)
-
-
-def _application(parts: Parts, settings: Settings) -> Any:
-    return application(
-        parts.services,
-        max_json_bytes=settings.max_json_bytes,
-        write=lambda entry, hurry: parts.trail.note(entry, hurry=hurry),
-        proxies=settings.proxies,
-    )
 
 
 def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:

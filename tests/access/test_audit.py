@@ -138,8 +138,17 @@ def test_from_where(server: RunningServer, api: httpx.Client) -> None:
     assert entry in book(api, peer="198.51.100.7")
 
 
+@pytest.mark.parametrize("said", ["nonsense", "=1+1", "x" * 300, "1.2.3.4, <script>"])
+def test_what_is_no_address_is_not_taken_for_one(api: httpx.Client, said: str) -> None:
+    sent = {"name": "x", "permissions": ["push"]}
+    reply = api.post("/api/v1/keys", json=sent, headers={"X-Forwarded-For": said})
+    [entry] = book(api, subject=reply.json()["id"])
+    assert entry["from"] == ""
+
+
 def test_nobody_is_a_proxy_unless_said(tmp_path: Path) -> None:
-    with RunningServer(tmp_path / "data") as server, server.client() as api:
+    env = {"HEADRACE_TRUSTED_PROXIES": "192.0.2.1", "FORWARDED_ALLOW_IPS": "*"}
+    with RunningServer(tmp_path / "data", env=env) as server, server.client() as api:
         sent = {"name": "x", "permissions": ["push"]}
         reply = api.post("/api/v1/keys", json=sent, headers={"X-Forwarded-For": "198.51.100.7"})
         [entry] = book(api, subject=reply.json()["id"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -158,7 +159,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         return made[-1]
 
     monkeypatch.setattr(routes_module, "FastAPI", remembered)
-    application(None, max_json_bytes=1, write=None)  # type: ignore[arg-type]
+    application(SimpleNamespace(note=None), max_json_bytes=1)  # type: ignore[arg-type]
     return made[0]
 
 

@@ -72,7 +72,9 @@ def test_what_is_left_is_written_at_the_end(metadata: Metadata) -> None:
 def test_many_threads_write_each_entry_once(trail: Trail, metadata: Metadata) -> None:
     def work(thread: int) -> None:
         for number in range(20):
-            trail.note(entry(f"{thread}-{number}"), hurry=number % 5 == 0)()
+            wait = trail.note(entry(f"{thread}-{number}"), hurry=number % 5 == 4)
+            if number % 5 == 4:
+                wait()
 
     threads = [Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:

@@ -15,6 +15,7 @@ from headrace.model import Key
 from headrace.pools import Pools
 from headrace.pushes import Pushes
 from headrace.tokens import Tokens
+from headrace.web.noting import Write
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Services:
     keys: KeyRing
     tokens: Tokens
     audit: Audit
+    note: Write
     ready: Callable[[], bool]
 
 

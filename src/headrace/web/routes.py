@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
@@ -21,7 +21,7 @@ from headrace.model import Permission
 from headrace.web import api, audit, errors, keys, oauth, vendor
 from headrace.web.context import Services
 from headrace.web.limits import SmallRequests
-from headrace.web.noting import Network, Noting, Write
+from headrace.web.noting import Noting
 from headrace.web.paths import NormalPaths
 from headrace.web.rules import ANY, OPEN, Endpoint, guard
 
@@ -186,10 +186,8 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
-def application(
-    services: Services, *, max_json_bytes: int, write: Write, proxies: Sequence[Network] = ()
-) -> Any:
-    """The ASGI application: a value, made from the services it may call and from what writes the audit."""
+def application(services: Services, *, max_json_bytes: int) -> Any:
+    """The ASGI application: a value, made from the services it may call."""
     register_url_convertor("part", Part())
     app = FastAPI(
         title="Headrace",
@@ -207,7 +205,7 @@ def application(
         _add(app, route)
     _add_docs(app)
     small = SmallRequests(app, max_bytes=max_json_bytes, except_for=_UPLOAD_PATHS)
-    return NormalPaths(Noting(small, write, proxies))
+    return NormalPaths(Noting(small, services.note))
 
 
 def _add(app: FastAPI, route: Endpoint) -> None:

@@ -388,3 +388,17 @@ def test_execute_without_a_chunk_ends(api: httpx.Client, pool: str) -> None:
         assert ended["logs"]
     else:
         assert_validation(reply)
+
+
+# -- the id of a request -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/api/v1/pools/x/jobs", 404), ("/api/v1/nothing", 404), ("/api/cloud", 200)]
+)
+def test_every_answer_has_an_id(api: httpx.Client, path: str, status: int) -> None:
+    first, second = api.get(path), api.get(path)
+    assert (first.status_code, second.status_code) == (status, status)
+    assert uuid.UUID(first.headers["x-request-id"]) != uuid.UUID(second.headers["x-request-id"])
+    if status != 200:
+        assert first.json()["reference"] == first.headers["x-request-id"]

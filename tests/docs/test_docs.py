@@ -20,6 +20,7 @@ from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import HeadraceError, LoadFailed
 from headrace.model import ChunkState, ColumnKind, JobStatus
+from headrace.permissions import Rule
 from headrace.settings import Settings
 from headrace.staging import rejects
 from headrace.web.routes import ROUTES
@@ -105,6 +106,11 @@ def test_routes() -> None:
         if method != "method"
     }
     assert written == {(r.method, r.path.replace(":part", ""), str(r.needs)) for r in ROUTES}
+
+
+def test_rules_of_access() -> None:
+    written = [coded(row[0])[0] for row in rows("docs/security.md") if len(row) == 2 and row[0] != "rule"]
+    assert written == list(Rule)
 
 
 def test_crash_points() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, Row, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Engine, Row, and_, bindparam, insert, select, update
 
 from headrace.metadata.schema import keys
 from headrace.model import Key, KeyKind, Permission
@@ -14,6 +14,13 @@ from headrace.model import Key, KeyKind, Permission
 _PRIVATE = ("hash", "previous_hash")
 _NOT_STORED = ("scope",)
 _SETS = ("pool_ids", "tables")
+
+# asked with every request: built once
+_BY_ID = select(keys).where(keys.c.id == bindparam("id"))
+_BY_HASH = select(keys).where(keys.c.hash == bindparam("sent"))
+_BY_EARLIER_HASH = select(keys).where(
+    keys.c.previous_hash == bindparam("sent"), keys.c.previous_until > bindparam("at")
+)
 
 
 class Keys:
@@ -27,14 +34,14 @@ class Keys:
 
     def get(self, key_id: str) -> Key | None:
         with self._reads.connect() as db:
-            row = db.execute(select(keys).where(keys.c.id == key_id)).one_or_none()
+            row = db.execute(_BY_ID, {"id": key_id}).one_or_none()
         return _key(row) if row else None
 
     def by_hash(self, hash: str, at: datetime) -> Key | None:
         """Whose secret this is, or was before a rotation whose overlap has not ended."""
-        earlier = and_(keys.c.previous_hash == hash, keys.c.previous_until > at)
+        sent = {"sent": hash, "at": at}
         with self._reads.connect() as db:
-            row = db.execute(select(keys).where(or_(keys.c.hash == hash, earlier))).one_or_none()
+            row = db.execute(_BY_HASH, sent).one_or_none() or db.execute(_BY_EARLIER_HASH, sent).one_or_none()
         return _key(row) if row else None
 
     def hashes(self, key_id: str, at: datetime) -> Sequence[str]:
@@ -91,7 +98,11 @@ def _row(key: Key) -> dict[str, Any]:
 
 
 def _key(row: Row[Any]) -> Key:
-    fields = {name: value for name, value in row._mapping.items() if name not in _PRIVATE}
-    sets = {name: frozenset(fields[name]) if fields[name] is not None else None for name in _SETS}
-    permissions = frozenset(map(Permission, row.permissions))
-    return Key(**{**fields, **sets, "kind": KeyKind(row.kind), "permissions": permissions})
+    fields = row._asdict()
+    for name in _PRIVATE:
+        del fields[name]
+    for name in _SETS:
+        fields[name] = frozenset(fields[name]) if fields[name] is not None else None
+    fields["kind"] = KeyKind(row.kind)
+    fields["permissions"] = frozenset(map(Permission, row.permissions))
+    return Key(**fields)

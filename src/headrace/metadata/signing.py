@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
 
 from headrace.metadata.schema import installation, signing_keys
 from headrace.model import SigningKey
 
 _SIGNS = signing_keys.c.retired_at.is_(None)
+_VERIFIERS = (  # asked with every request that brings a token: built once
+    select(signing_keys)
+    .where(or_(_SIGNS, signing_keys.c.verifies_until > bindparam("at")))
+    .order_by(signing_keys.c.created_at.desc())
+)
 
 
 class Signing:
@@ -31,10 +36,8 @@ class Signing:
 
     def verifiers(self, at: datetime) -> Sequence[SigningKey]:
         """Those whose tokens may still be good, the youngest first."""
-        live = or_(_SIGNS, signing_keys.c.verifies_until > at)
-        query = select(signing_keys).where(live).order_by(signing_keys.c.created_at.desc())
         with self._reads.connect() as db:
-            return [_signing_key(row) for row in db.execute(query)]
+            return [_signing_key(row) for row in db.execute(_VERIFIERS, {"at": at})]
 
     def replace(self, old: SigningKey | None, new: SigningKey, *, leeway: timedelta) -> bool:
         """``new`` signs from now on; ``old`` verifies until its last token has expired.

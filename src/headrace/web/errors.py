@@ -33,23 +33,25 @@ def is_ours(path: str) -> bool:
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HeadraceError)
-    return render(error, request.url.path, reference=failed(request, error))
+    return _rendered(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or None
-    return render(
-        InvalidRequest(f"{where or 'The request'}: {first['msg']}", attribute=where), request.url.path
-    )
+    return _rendered(request, InvalidRequest(f"{where or 'The request'}: {first['msg']}", attribute=where))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     """What the framework refuses by itself."""
     assert isinstance(error, HTTPException)
     known = _OF_STATUS.get(error.status_code, InvalidRequest)
-    return render(known() if known is not InvalidRequest else known(str(error.detail)), request.url.path)
+    return _rendered(request, known() if known is not InvalidRequest else known(str(error.detail)))
+
+
+def _rendered(request: Request, error: HeadraceError) -> JSONResponse:
+    return render(error, request.url.path, reference=failed(request, error))
 
 
 _OF_STATUS: dict[int, type[HeadraceError]] = {
@@ -75,7 +77,7 @@ class UnknownErrors:
         try:
             await self._app(scope, receive, noticed)
         except Exception as error:
-            reference = str(uuid4())
+            reference = scope["state"]["noted"].request_id
             log.exception("internal error", reference=reference, path=scope.get("path"))
             if started:
                 raise  # half an answer must not look like a whole one

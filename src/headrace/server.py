@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from headrace import crashpoints
+from headrace import confinement, crashpoints
 from headrace.access import Access, new_secret
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
@@ -109,7 +109,10 @@ def build(settings: Settings, folder: Path) -> Parts:
     metadata = Metadata(folder / "metadata.sqlite")
     chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
     sandbox = Sandbox(
-        processes=settings.sql_processes, memory_mb=settings.sql_memory_mb, temp=folder / "temp"
+        processes=settings.sql_processes,
+        memory_mb=settings.sql_memory_mb,
+        temp=folder / "temp",
+        warm=settings.sql_warm_processes,
     )
     tables = DuckLakeTables(
         pools_folder,
@@ -149,8 +152,22 @@ def build(settings: Settings, folder: Path) -> Parts:
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         access=Access(metadata),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
+        confinement=_confinement(),
     )
     return Parts(metadata, tables, sandbox, stager, reducer, worker, services, draining)
+
+
+def _confinement() -> tuple[str, ...]:
+    """What the system has to hold users' SQL in; what it has not must be known to who runs it."""
+    found = confinement.available()
+    if len(found) < len(confinement.WALLS):
+        log.warning(
+            "queries are not fully confined by the operating system: only the gate and the engine's settings "
+            "keep them from other files",
+            has=found,
+            wants=confinement.WALLS,
+        )
+    return found
 
 
 def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:

@@ -68,8 +68,13 @@ class Answer:
 class Reader(Protocol):
     """Users' reading, kept away from the loading."""
 
-    def query(self, pool_id: str, sql: str, *, max_rows: int, seconds: float) -> Answer:
-        """One SELECT over the pool's tables. Raises QueryRefused, QueryTooLong."""
+    def query(
+        self, pool_id: str, sql: str, *, max_rows: int, seconds: float, query_id: str | None = None
+    ) -> Answer:
+        """One SELECT over the pool's tables. Raises QueryRefused, QueryTooLong, QueryCancelled, Conflict."""
+
+    def cancel(self, pool_id: str, query_id: str) -> None:
+        """End a query of the pool that waits or runs. Raises NotFound."""
 
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         """A whole table as a file, streamed. Close the iterator to end it early."""

@@ -20,6 +20,8 @@ class Services:
     pools: Pools
     access: Access
     ready: Callable[[], bool]
+    confinement: tuple[str, ...] = ()
+    """What of the operating system holds users' SQL in."""
 
 
 def the_services(request: Request) -> Services:

@@ -144,7 +144,9 @@ def _reading() -> Iterator[duckdb.DuckDBPyConnection]:
         raise QueryRefused(_cleaned(str(error))) from error
     except (duckdb.OutOfMemoryException, MemoryError) as error:
         raise Spoiled(QueryTooLong("The query needs more memory than it may use.")) from error
-    except duckdb.Error as error:  # some errors leave an engine unusable
+    except (duckdb.IOException, duckdb.PermissionException) as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+    except duckdb.Error as error:  # the others may leave an engine unusable
         raise Spoiled(RuntimeError(f"{type(error).__name__}: {error}")) from error
     finally:
         with suppress(duckdb.Error):

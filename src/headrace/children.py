@@ -7,8 +7,11 @@ killed in the middle of anything takes nothing else with it.
 
 from __future__ import annotations
 
+import builtins
+import io
 import multiprocessing
 import os
+import pickle
 import resource
 import select
 import signal
@@ -32,6 +35,13 @@ START_SECONDS = 60
 """A child that is not ready by then never will be."""
 
 _SPAWN = multiprocessing.get_context("spawn")
+
+
+LARGEST_ANSWER_BYTES = 1 << 30
+
+
+class Spoiled(Exception):
+    """Raised in a child around an error, its one argument: the error counts, and the child must end."""
 
 
 class ChildDied(Exception):
@@ -113,7 +123,7 @@ class _Task:
         self.timeout = timeout
         self.future: Future[Any] = Future()
 
-    def run(self, child: _Child) -> None:
+    def run(self, child: Child) -> None:
         try:
             result = child.run(self.function, self.args, self.timeout)
         except Exception as error:
@@ -146,7 +156,7 @@ class _Slot:
         self._at_once = at_once
         self._stopped = False
         self._lock = Lock()  # no child may start after stop() has looked for one
-        self.child: _Child | None = None
+        self.child: Child | None = None
         self.thread = Thread(target=self._work, daemon=True)
         self.thread.start()
 
@@ -167,14 +177,14 @@ class _Slot:
                 if not child.alive:
                     self._living_child()  # the next task finds it warm
 
-    def _living_child(self, task: _Task | None = None) -> _Child | None:
+    def _living_child(self, task: _Task | None = None) -> Child | None:
         """The child of this slot, a new one if need be; if there can be none, the task has failed."""
         try:
             with self._lock:
                 if self._stopped:
                     raise ChildDied("The pool of children is closed.")
                 if not (self.child and self.child.alive):
-                    self.child = _Child(*self._start)
+                    self.child = Child(*self._start)
                 return self.child
         except Exception as error:
             if task:
@@ -182,9 +192,21 @@ class _Slot:
             return None
 
 
-class _Child:
-    def __init__(self, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
+class Child:
+    """One child process, in which ``initializer`` runs first; it does one task at a time.
+
+    ``answers``: the classes that its answers may be made of besides plain values; of None: any. What a child
+    says is unpickled here, so one that may fall into other hands must have its classes named.
+    """
+
+    def __init__(
+        self,
+        initializer: Callable[..., object],
+        initargs: tuple[Any, ...],
+        answers: frozenset[type] | None = None,
+    ) -> None:
         self._ready = False
+        self._answers = answers
         self._task = 0
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_serve, args=(theirs, initializer, initargs), daemon=True)
@@ -202,25 +224,27 @@ class _Child:
         return not self._pipe.closed and self._process.is_alive()
 
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
+        """What the function answers or raises. TimeoutError and ChildDied as in ``ProcessPool.schedule``."""
         try:
             self._await_ready()
             self._task += 1
             self._pipe.send((self._task, function, args))
             in_time = self._pipe.poll(timeout)
             good, result = self._answer() if in_time else (False, TimeoutError("Task timeout", timeout))
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
             self._bury()
             code = self._process.exitcode or 0
             raise ChildDied("The child process died.", code=code, pid=self.pid) from error
-        if not in_time:
+        if not in_time or isinstance(result, Spoiled):
             self._bury()
         if good:
             return result
-        raise result
+        raise result.args[0] if isinstance(result, Spoiled) else result
 
     def _answer(self) -> tuple[bool, Any]:
         """What the child says of this task; an answer to another would be somebody else's data."""
-        task, good, result = self._pipe.recv()
+        said = io.BytesIO(self._pipe.recv_bytes(LARGEST_ANSWER_BYTES))
+        task, good, result = _Unpickler(said, self._answers).load()
         if task != self._task:
             raise EOFError("The child answers another task.")
         return good, result
@@ -242,32 +266,57 @@ class _Child:
         self._pipe.close()
 
 
+class _Unpickler(pickle.Unpickler):
+    """Makes objects of the given classes alone, if there are any given."""
+
+    def __init__(self, file: io.BytesIO, classes: frozenset[type] | None) -> None:
+        super().__init__(file)
+        self._any = classes is None
+        self._known = {(c.__module__, c.__qualname__): c for c in (*_ERRORS, *(classes or ()))}
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        if self._any:
+            return super().find_class(module, name)
+        if (module, name) not in self._known:
+            raise pickle.UnpicklingError(f"An answer may not hold {module}.{name}.")
+        return self._known[module, name]
+
+
+_ERRORS: list[type] = [c for c in vars(builtins).values() if isinstance(c, type) and issubclass(c, Exception)]
+_ERRORS.append(Spoiled)
+
+
 # -- in the child --------------------------------------------------------------------------------------
 
 
 def limit_this_process(memory_mb: int) -> None:
     """Bound the memory of this child, let it die at once when told, and never outlive the server."""
+    limit_memory(memory_mb)
+    die_with_parent()
+
+
+def limit_memory(memory_mb: int) -> None:
+    """The same but the last: no thread is started, and a child that waits for a task hears it anyway."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler would wait for the engine to come back
     limit = (memory_mb + ENGINE_MB) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _die_with_parent()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # Not PR_SET_PDEATHSIG: that fires when the *thread* that started us ends, and it is Linux's alone.
     parent = parent_process()
     if parent is not None:
-        Thread(target=_kill_self_after, args=(parent.sentinel,), daemon=True).start()
+        Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
 
 
-def _kill_self_after(parent_end: int) -> None:
+def _end_after(parent_end: int) -> None:
     """The pipe's other end is open only in the parent: it becomes readable when the parent is gone."""
     poll = select.poll()
     poll.register(parent_end, select.POLLIN)
     poll.poll()
-    os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(1)  # no signal: a confined child may send none
 
 
 def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple[Any, ...]) -> None:
@@ -284,7 +333,7 @@ def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple
 def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
     try:
         return True, function(*args)
-    except HeadraceError as error:
+    except (HeadraceError, Spoiled) as error:
         return False, error
     except Exception as error:
         error.add_note(traceback.format_exc())  # the only part of a traceback that a pipe carries

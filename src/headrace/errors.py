@@ -16,7 +16,8 @@ The tree::
     ├── NotFound                  404
     ├── MethodNotAllowed          405
     ├── Conflict                  409  the thing exists or has moved on
-    │   └── JobNotNew             409  execute of a job that is not NEW
+    │   ├── JobNotNew             409  execute of a job that is not NEW
+    │   └── QueryCancelled        409  somebody called the query off
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
     ├── Busy                      503  another process holds the catalog of the pool
@@ -142,6 +143,12 @@ class JobNotNew(Conflict):
     """Only a NEW job can be executed."""
 
     code = "job-not-new"
+
+
+class QueryCancelled(Conflict):
+    """The query was cancelled."""
+
+    code = "query-cancelled"
 
 
 class TooLarge(HeadraceError):

@@ -104,8 +104,19 @@ class Pools:
         table = self.find_table(pool_id, name, connection_id)
         return self.tables.reader.export(pool_id, table, format)
 
-    def query(self, pool_id: str, key: Key, sql: str, max_rows: int | None, seconds: float | None) -> Answer:
-        """One SELECT over the tables that the key sees, within the smaller of its and the server's limits."""
+    def query(
+        self,
+        pool_id: str,
+        key: Key,
+        sql: str,
+        max_rows: int | None,
+        seconds: float | None,
+        query_id: str | None = None,
+    ) -> Answer:
+        """One SELECT over the tables that the key sees, within the smaller of its and the server's limits.
+
+        It can be cancelled by its id.
+        """
         tables = self.all_tables(pool_id, key)
         if not tables:
             raise QueryRefused("The pool has no tables yet.")
@@ -115,7 +126,13 @@ class Pools:
             sql,
             max_rows=min(max_rows or self.sql_rows, self.sql_rows),
             seconds=min(seconds or self.sql_seconds, self.sql_seconds),
+            query_id=query_id,
         )
+
+    def cancel_query(self, pool_id: str, query_id: str) -> None:
+        """Raises NotFound when no query of the pool has this id now."""
+        self.get(pool_id)
+        self.tables.reader.cancel(pool_id, query_id)
 
 
 def _named(name: str) -> str:

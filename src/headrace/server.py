@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 import uvicorn
 
-from headrace import crashpoints
+from headrace import confinement, crashpoints
 from headrace.access import Access
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
@@ -116,7 +116,10 @@ def build(settings: Settings, folder: Path) -> Parts:
     metadata = Metadata(folder / "metadata.sqlite")
     chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
     sandbox = Sandbox(
-        processes=settings.sql_processes, memory_mb=settings.sql_memory_mb, temp=folder / "temp"
+        processes=settings.sql_processes,
+        memory_mb=settings.sql_memory_mb,
+        temp=folder / "temp",
+        warm=settings.sql_warm_processes,
     )
     tables = DuckLakeTables(
         pools_folder,
@@ -166,8 +169,22 @@ def build(settings: Settings, folder: Path) -> Parts:
         audit=metadata.audit,
         note=lambda entry, hurry: trail.note(entry, hurry=hurry),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
+        confinement=_confinement(),
     )
     return Parts(metadata, tables, sandbox, stager, reducer, worker, trail, services, draining)
+
+
+def _confinement() -> tuple[str, ...]:
+    """What the system has to hold users' SQL in; what it has not must be known to who runs it."""
+    found = confinement.available()
+    if len(found) < len(confinement.WALLS):
+        log.warning(
+            "queries are not fully confined by the operating system: only the gate and the engine's settings "
+            "keep them from other files",
+            has=found,
+            wants=confinement.WALLS,
+        )
+    return found
 
 
 def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:

@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     sql_rows: int = Field(10_000, gt=0, description="most rows that a query answers")
     sql_memory_mb: int = Field(512, ge=128, description="memory that one query may use, in MB")
     sql_processes: int = Field(2, ge=1, description="queries that run at the same time")
+    sql_warm_processes: int = Field(
+        4, ge=0, description="idle query processes that are kept for the pools queried last"
+    )
     keep_versions_days: float = Field(7.0, ge=0, description="how long old versions of tables stay readable")
     upkeep_loads: int = Field(25, ge=1, description="loads of a table between two rounds of its upkeep")
     token_hours: float = Field(

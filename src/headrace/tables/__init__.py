@@ -69,9 +69,22 @@ class Reader(Protocol):
     """Users' reading, kept away from the loading."""
 
     def query(
-        self, pool_id: str, tables: Sequence[TableRef], sql: str, *, max_rows: int, seconds: float
+        self,
+        pool_id: str,
+        tables: Sequence[TableRef],
+        sql: str,
+        *,
+        max_rows: int,
+        seconds: float,
+        query_id: str | None = None,
     ) -> Answer:
-        """One SELECT over these tables of the pool. Raises QueryRefused, QueryTooLong."""
+        """One SELECT over these tables of the pool.
+
+        Raises QueryRefused, QueryTooLong, QueryCancelled, Conflict.
+        """
+
+    def cancel(self, pool_id: str, query_id: str) -> None:
+        """End a query of the pool that waits or runs. Raises NotFound."""
 
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         """A whole table as a file, streamed. Close the iterator to end it early."""

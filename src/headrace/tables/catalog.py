@@ -32,7 +32,7 @@ from headrace.model import (
     Version,
     decimal,
 )
-from headrace.tables.sandbox import LakeFiles
+from headrace.tables.lakefiles import LakeFiles
 
 BOOKS = "headrace"
 """The lake's schema for what is ours."""

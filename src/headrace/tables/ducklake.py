@@ -37,7 +37,8 @@ from headrace.model import (
 )
 from headrace.tables import Answer, ExportFormat, Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
-from headrace.tables.sandbox import LakeFiles, Sandbox
+from headrace.tables.lakefiles import LakeFiles
+from headrace.tables.sandbox import Sandbox
 from headrace.tables.transaction import commit
 from headrace.tables.upkeep import INLINED_DELETES, Upkeep
 
@@ -83,6 +84,7 @@ class DuckLakeTables:
                 while lake.users:  # readers of this process; they take milliseconds
                     time.sleep(0.01)
                 self._engine.cursor().execute(f"DETACH {lake.alias}")
+        self._reader.forget(pool_id)
         shutil.rmtree(self._root / pool_id, ignore_errors=True)
 
     # -- what is there ---------------------------------------------------------------------------------
@@ -202,10 +204,20 @@ class LakeReader:
         self._sandbox = sandbox
 
     def query(
-        self, pool_id: str, tables: Sequence[TableRef], sql: str, *, max_rows: int, seconds: float
+        self,
+        pool_id: str,
+        tables: Sequence[TableRef],
+        sql: str,
+        *,
+        max_rows: int,
+        seconds: float,
+        query_id: str | None = None,
     ) -> Answer:
         lake = self._tables.files(pool_id)
-        return self._sandbox.query(lake, tables, sql, max_rows=max_rows, seconds=seconds)
+        return self._sandbox.query(lake, tables, sql, max_rows=max_rows, seconds=seconds, query_id=query_id)
+
+    def cancel(self, pool_id: str, query_id: str) -> None:
+        self._sandbox.cancel(self._tables.files(pool_id), query_id)
 
     def count(self, pool_id: str, ref: TableRef) -> int:
         """The rows of a table."""
@@ -217,6 +229,9 @@ class LakeReader:
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
         columns = [*(c.name for c in table.columns), CHANGE_DATE]
         return self._sandbox.export(self._tables.files(pool_id), table.ref, columns, format)
+
+    def forget(self, pool_id: str) -> None:
+        self._sandbox.forget(self._tables.files(pool_id))
 
 
 def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:

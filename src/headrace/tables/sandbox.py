@@ -1,85 +1,151 @@
 """Users' reading of lakes, in child processes: their SQL must neither reach nor slow what loads.
 
-Three walls stand around a query: the gate (``sqlgate``) says what SQL may mean, the engine's settings say
-which files it may touch, and the child's limits say how much time and memory it may take. Exports are our
-own SQL and pass no gate, but run in children as well, other ones, so that a slow download holds no query up.
+Four walls stand around a query: the gate (``sqlgate``) says what SQL may mean, the engine's settings say
+which files it may touch, the operating system lets its process reach no other (``confinement``), and the
+child's limits say how much time and memory it may take. A child belongs to one lake, for what it gave up it
+cannot get back. Exports are our own SQL and pass no gate, but run in children as well, other ones, so that a
+slow download holds no query up.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import math
 import os
-import re
-import select
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, wait
+import sqlite3
+import threading
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
-import duckdb
-from duckdb_extensions import import_extension
-
-from headrace.children import ChildDied, limit_this_process, process_pool
-from headrace.conversion import literal, quoted
-from headrace.errors import Draining, HeadraceError, Internal, QueryRefused, QueryTooLong
+from headrace.children import START_SECONDS, Child, ChildDied, limit_this_process, process_pool
+from headrace.errors import (
+    Busy,
+    Conflict,
+    Draining,
+    HeadraceError,
+    Internal,
+    NotFound,
+    QueryCancelled,
+    QueryRefused,
+    QueryTooLong,
+)
 from headrace.model import TableRef
-from headrace.tables import Answer, ExportFormat, sqlgate
+from headrace.tables import Answer, ExportFormat, reading
+from headrace.tables.catalogcopy import State, copy_catalog, state_of
+from headrace.tables.lakefiles import LakeFiles, Wall
+from headrace.warmchildren import NoneFree, Warm, WarmChildren
 
 T = TypeVar("T")
 
 CHUNK_BYTES = 256 << 10
 """An export comes in pieces of this size; the pipe to the child holds one more."""
 
-MAX_ANSWER_BYTES = 32 << 20
-"""An answer ends early when its text grows beyond this, however few its rows: the server holds it whole."""
-
 EXPORT_PATIENCE_S = 60.0
 """How long an export waits for one of the others to end."""
 
-_LAKES_AT_ONCE = 4
-_ROWS_AT_ONCE = 1000
+_COPYING_MB = 1024
+_COPYING_S = 60.0
+
+ANSWERS = frozenset({Answer, QueryRefused, QueryTooLong})
+"""What a child may say besides plain values: it ran somebody else's SQL."""
 
 
 @dataclass(frozen=True)
-class LakeFiles:
-    """One pool's lake: its SQLite catalog and the folder of its data."""
+class _Seen:
+    """What a child has in its home: the catalog as of this state; and all inlined tables it ever knew."""
 
-    catalog: Path
-    data: Path
+    state: State | None
+    inlined: frozenset[str]
+
+
+class _Running:
+    """A query under way, which can be called off at any moment."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._warm: Warm | None = None
+        self.cancelled = False
+
+    def runs_in(self, warm: Warm | None) -> None:
+        with self._lock:
+            if warm and self.cancelled:
+                raise QueryCancelled
+            self._warm = warm
+
+    def cancel(self) -> None:
+        with self._lock:
+            self.cancelled = True
+            if self._warm:
+                self._warm.child.kill()  # an engine that is asked to stop may take its time
 
 
 class Sandbox:
-    """Warm children for queries, and as many for exports; each starts when it is first needed."""
+    """Warm children for queries, and others for exports; each starts when it is first needed."""
 
-    def __init__(self, *, processes: int, memory_mb: int, temp: Path | None = None) -> None:
-        self._folder = TemporaryDirectory(prefix="headrace-exports-", dir=temp)
-        self._pipes = Path(self._folder.name)
-        self._queries = process_pool(processes, _start_child, (memory_mb,))
-        self._exports = process_pool(processes, _start_child, (memory_mb, self._pipes))
+    def __init__(
+        self,
+        *,
+        processes: int,
+        memory_mb: int,
+        temp: Path | None = None,
+        warm: int = 4,
+        walls: frozenset[Wall] = frozenset(Wall),
+    ) -> None:
+        self._walls = walls
+        self._temporary = TemporaryDirectory(prefix="headrace-sql-", dir=temp)
+        folder = Path(self._temporary.name)
+        start = partial(Child, reading.start, (memory_mb,), ANSWERS)
+        self._copies = process_pool(1, limit_this_process, (_COPYING_MB,))
+        self._queries = WarmChildren(folder, start, running=processes, idle=warm, spare=True)
+        self._exports = WarmChildren(folder, start, running=processes, idle=1, spare=False)
+        self._running: dict[tuple[LakeFiles, str], _Running] = {}
+        self._lock = threading.Lock()
         self._closed = False
 
     def query(
-        self, lake: LakeFiles, tables: Sequence[TableRef], sql: str, *, max_rows: int, seconds: float
+        self,
+        lake: LakeFiles,
+        tables: Sequence[TableRef],
+        sql: str,
+        *,
+        max_rows: int,
+        seconds: float,
+        query_id: str | None = None,
     ) -> Answer:
         """One SELECT over these tables of the lake, as of its newest snapshot.
 
-        ``seconds`` count from the moment that a child is free; for that it waits as long at most.
-        Raises QueryRefused, QueryTooLong, Draining.
+        ``seconds`` count from the moment that a child is ready; for one to be free it waits as long at most.
+        Under its id it can be cancelled. Raises QueryRefused, QueryTooLong, QueryCancelled, Draining; Busy
+        when another process holds the catalog, Conflict when a query of the lake has this id.
         """
         self._check_open()
-        future = self._queries.schedule(_query, (lake, tuple(tables), sql, max_rows), timeout=seconds)
-        wait([future], timeout=seconds)
-        if future.cancel():
-            raise QueryTooLong(f"No process was free for the query within {seconds:g} s; try again later.")
-        return self._result(future, f"The query took longer than {seconds:g} s.")
+        none_free = f"No process was free for the query within {seconds:g} s; try again later."
+        with (
+            self._entered(lake, query_id or uuid4().hex) as running,
+            self._failing(running, none_free, f"The query took longer than {seconds:g} s."),
+            self._queries.borrowed(_key(lake), seconds) as warm,
+        ):
+            running.runs_in(warm)
+            self._prepare(self._queries, warm, lake)
+            answer = warm.child.run(reading.query, (tuple(tables), sql, max_rows), seconds)
+            running.runs_in(None)  # from here on its child may be somebody else's
+            if not isinstance(answer, Answer):
+                raise Internal
+            return answer
+
+    def cancel(self, lake: LakeFiles, query_id: str) -> None:
+        """End a query that waits or runs. Raises NotFound."""
+        with self._lock:
+            running = self._running.get((lake, query_id))
+        if running is None:
+            raise NotFound(f"No query {query_id} is running.")
+        running.cancel()
 
     def export(
         self, lake: LakeFiles, table: TableRef, columns: Sequence[str], format: ExportFormat
@@ -90,332 +156,146 @@ class Sandbox:
         itself. Close it to end the child's work early. Raises QueryTooLong, Draining, Internal.
         """
         self._check_open()
-        pipe = self._pipes / uuid4().hex
-        with _pipe(pipe) as (reader, writer):
-            task = (lake, table, tuple(columns), format.value, pipe)
-            future = self._exports.schedule(_export, task)
-            # the child may end before it opens the pipe: ours is the end that keeps or gives up the reader
-            future.add_done_callback(lambda _: os.close(writer))
-            try:
-                self._await_start(future, reader)
-                while chunk := reader.read(CHUNK_BYTES):
-                    yield chunk
-                self._result(future, "The export took too long.")
-            finally:
-                future.cancel()
+        none_free = f"No process was free for the export within {EXPORT_PATIENCE_S:g} s."
+        with (
+            self._failing(_Running(), none_free, "The export took too long."),
+            self._exports.borrowed(_key(lake), EXPORT_PATIENCE_S) as warm,
+        ):
+            self._prepare(self._exports, warm, lake, exports=True)
+            yield from _piped(warm, (table, tuple(columns), format.value))
+
+    def forget(self, lake: LakeFiles) -> None:
+        """Let go of a lake that is no more."""
+        for children in (self._queries, self._exports):
+            children.end(lambda key: isinstance(key, tuple) and key[0] == lake)
 
     def close(self) -> None:
         """Ends all children and their work. May be repeated."""
         self._closed = True
-        for pool in (self._queries, self._exports):
-            pool.stop()
-            pool.join()
-        self._folder.cleanup()
+        self._queries.stop()
+        self._exports.stop()
+        self._copies.stop()
+        self._copies.join()
+        self._temporary.cleanup()
 
     def pids(self) -> list[int]:
-        """The children that live now."""
+        """The children that live now and have a lake."""
         return [*self._queries.pids(), *self._exports.pids()]
+
+    # -- a child ---------------------------------------------------------------------------------------
+
+    def _prepare(self, children: WarmChildren, warm: Warm, lake: LakeFiles, *, exports: bool = False) -> None:
+        """The child is one of this lake, and what it has of the catalog is the newest."""
+        state = state_of(lake.catalog)
+        seen: _Seen | None = warm.state
+        if seen and state is not None and seen.state == state:
+            return
+        inlined = self._copied(lake, warm) if lake.catalog.exists() else frozenset()
+        if seen and not seen.inlined <= inlined:
+            # upkeep has dropped an inlined table, and the engine would go on looking for it
+            children.renew(warm)
+            seen = None
+        if seen is None:
+            if exports and not (warm.home / reading.PIPE).exists():
+                os.mkfifo(warm.home / reading.PIPE, 0o600)
+            task = (self._walls, lake, warm.home, exports)
+            warm.child.run(reading.open_lake, task, START_SECONDS)
+        warm.state = _Seen(state, inlined | (seen.inlined if seen else frozenset()))
+
+    def _copied(self, lake: LakeFiles, warm: Warm) -> frozenset[str]:
+        task = (lake.catalog, warm.home / reading.CATALOG)
+        copying: Future[frozenset[str]] = self._copies.schedule(copy_catalog, task, timeout=_COPYING_S)
+        try:
+            return copying.result()
+        except sqlite3.OperationalError as error:
+            raise Busy from error
+
+    # -- queries under way -----------------------------------------------------------------------------
+
+    @contextmanager
+    def _entered(self, lake: LakeFiles, query_id: str) -> Iterator[_Running]:
+        key, running = (lake, query_id), _Running()
+        with self._lock:
+            if key in self._running:
+                raise Conflict(f"A query {query_id} is running.")
+            self._running[key] = running
+        try:
+            yield running
+        finally:
+            with self._lock:
+                del self._running[key]
 
     def _check_open(self) -> None:
         if self._closed:
             raise Draining
 
-    def _await_start(self, future: Future[None], reader: BinaryIO) -> None:
-        readable = _wait_readable(reader, EXPORT_PATIENCE_S)
-        if not readable and future.cancel():
-            raise QueryTooLong(f"No process was free for the export within {EXPORT_PATIENCE_S:g} s.")
-
-    def _result(self, future: Future[T], too_long: str) -> T:
+    @contextmanager
+    def _failing(self, running: _Running, none_free: str, too_long: str) -> Iterator[None]:
+        """What goes wrong with children, as an error of ours."""
         try:
-            return future.result()
+            yield
         except HeadraceError:
             raise
+        except NoneFree as error:
+            raise QueryTooLong(none_free) from error
         except TimeoutError as error:
             raise QueryTooLong(too_long) from error
         except (ChildDied, CancelledError) as error:
             self._check_open()
+            if running.cancelled:
+                raise QueryCancelled from error
             raise QueryTooLong("The process died, most likely of its use of memory.") from error
         except Exception as error:
+            self._check_open()
             raise Internal from error
+
+
+def _key(lake: LakeFiles) -> Hashable:
+    """A folder made anew under the same name is another lake: children hold on to the old one."""
+    try:
+        stat = lake.data.stat()
+    except FileNotFoundError:
+        return lake, None
+    return lake, (stat.st_dev, stat.st_ino)
+
+
+# -- exports -------------------------------------------------------------------------------------------
+
+
+def _piped(warm: Warm, task: tuple[Any, ...]) -> Generator[bytes]:
+    """What the child writes into its pipe, then whatever went wrong in it."""
+    future: Future[None] = Future()
+    with _pipe(warm.home / reading.PIPE) as (reader, writer):
+
+        def work() -> None:
+            try:
+                future.set_result(warm.child.run(reading.export, task, None))
+            except Exception as error:
+                future.set_exception(error)
+            finally:
+                os.close(writer)  # the child may have ended before it opened the pipe
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            while chunk := reader.read(CHUNK_BYTES):
+                yield chunk
+            future.result()
+        except GeneratorExit:
+            if not future.done():
+                warm.child.kill()
+            raise
+        finally:
+            thread.join()
 
 
 @contextmanager
 def _pipe(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """A named pipe with both of its ends open: neither side ever waits for the other to open it."""
-    os.mkfifo(path, 0o600)
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as reader:
-            writer = os.open(path, os.O_WRONLY)
-            os.set_blocking(descriptor, True)
-            with suppress(PermissionError):  # beyond the user's quota of pipes: the usual 64 KiB will do
-                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
-            yield reader, writer
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _wait_readable(reader: BinaryIO, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-# -- in the child --------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Child:
-    memory_mb: int
-    pipes: Path | None
-    lakes: OrderedDict[LakeFiles, _OpenLake]
-
-
-_this: _Child
-
-
-def _start_child(memory_mb: int, pipes: Path | None = None) -> None:
-    global _this  # noqa: PLW0603  one a process, made once
-    limit_this_process(memory_mb)
-    with duckdb.connect(config={"threads": "1"}) as engine:
-        for extension in ("ducklake", "sqlite_scanner"):
-            import_extension(extension, con=engine)
-    _this = _Child(memory_mb, pipes, OrderedDict())
-
-
-def _query(lake: LakeFiles, tables: tuple[TableRef, ...], sql: str, max_rows: int) -> Answer:
-    started = time.monotonic()
-    sqlgate.check(sql, tables)
-    with _reading(lake) as engine:
-        relation = engine.sql(sql)
-        columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
-        rows, truncated = _rows(relation, [type for _, type in columns], max_rows)
-    milliseconds = round((time.monotonic() - started) * 1000)
-    return Answer(columns, rows, truncated, milliseconds)
-
-
-# -- lakes in the child --------------------------------------------------------------------------------
-
-
-class _OpenLake:
-    """An engine that sees one lake and nothing else.
-
-    The catalog is pinned: as long as we hold it, no other file gets its inode number, so that a catalog
-    made anew under the same path is always told from this one.
-    """
-
-    def __init__(self, files: LakeFiles) -> None:
-        self._files = files
-        # O_PATH: to close another kind of descriptor would drop the locks that SQLite has on the file
-        self._pin = os.open(files.catalog, os.O_PATH) if files.catalog.exists() else None
-        self.engine = _engine(files, attach=self._pin is not None)
-
-    @property
-    def current(self) -> bool:
-        try:
-            now = self._files.catalog.stat()
-        except FileNotFoundError:
-            return self._pin is None
-        return self._pin is not None and os.path.samestat(os.fstat(self._pin), now)
-
-    def close(self) -> None:
-        with suppress(duckdb.Error):
-            self.engine.close()
-        if self._pin is not None:
-            os.close(self._pin)
-
-
-def _engine(files: LakeFiles, *, attach: bool) -> duckdb.DuckDBPyConnection:
-    engine = duckdb.connect(
-        config={
-            "threads": "1",
-            "memory_limit": f"{_this.memory_mb}MB",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-            "allow_persistent_secrets": "false",
-            "python_enable_replacements": "false",
-        }
-    )
-    engine.execute("LOAD ducklake; LOAD sqlite_scanner; SET TimeZone = 'UTC'")
-    if attach:
-        engine.execute(
-            f"ATTACH {literal(f'ducklake:sqlite:{files.catalog}')} AS lake "
-            f"(READ_ONLY, DATA_PATH {literal(f'{files.data}/')}, META_JOURNAL_MODE 'WAL'); USE lake"
-        )
-    _confine(engine, [files.data, *([_this.pipes] if _this.pipes else [])])
-    return engine
-
-
-def _confine(engine: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
-    allowed = ", ".join(literal(f"{folder}/") for folder in folders)
-    engine.execute(
-        f"SET temp_directory = ''; SET allowed_directories = [{allowed}]; "
-        "SET enable_external_access = false; SET lock_configuration = true"
-    )
-
-
-@contextmanager
-def _reading(files: LakeFiles) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The lake's engine in a transaction: one snapshot. Errors come out as ours, or mean a fault of ours."""
-    lake = _opened(files)
-    try:
-        lake.engine.execute("BEGIN TRANSACTION READ ONLY")
-        yield lake.engine
-    except _BY_THE_QUERY as error:
-        raise QueryRefused(_cleaned(str(error), files)) from error
-    except (duckdb.OutOfMemoryException, MemoryError) as error:
-        _forget(files)
-        raise QueryTooLong("The query needs more memory than it may use.") from error
-    except duckdb.Error:
-        _forget(files)  # some errors leave an engine unusable
-        raise
-    finally:
-        with suppress(duckdb.Error):
-            lake.engine.execute("ROLLBACK")
-
-
-_BY_THE_QUERY = (
-    duckdb.BinderException,
-    duckdb.CatalogException,
-    duckdb.ConversionException,
-    duckdb.ConstraintException,
-    duckdb.InvalidInputException,
-    duckdb.InvalidTypeException,
-    duckdb.NotImplementedException,
-    duckdb.OutOfRangeException,
-    duckdb.ParserException,
-    duckdb.SyntaxException,
-    duckdb.TypeMismatchException,
-)
-
-
-def _cleaned(message: str, files: LakeFiles) -> str:
-    """The engine's own words without guesses at other names, the query's text or anything of this server."""
-    said = re.split(r"\n\s*LINE \d+:|\s*\bDid you mean\b|\s*\bCandidate ", message, maxsplit=1)[0].strip()
-    if str(files.catalog.parent) in said or str(files.data) in said:
-        return "The query cannot be run."
-    return said
-
-
-def _opened(files: LakeFiles) -> _OpenLake:
-    lake = _this.lakes.get(files)
-    if lake is None or not lake.current:
-        _forget(files)
-        lake = _this.lakes[files] = _OpenLake(files)
-    _this.lakes.move_to_end(files)
-    if len(_this.lakes) > _LAKES_AT_ONCE:
-        _forget(next(iter(_this.lakes)))
-    return lake
-
-
-def _forget(files: LakeFiles) -> None:
-    if lake := _this.lakes.pop(files, None):
-        lake.close()
-
-
-# -- rows in the child ---------------------------------------------------------------------------------
-
-
-def _rows(
-    relation: duckdb.DuckDBPyRelation, types: Sequence[str], max_rows: int
-) -> tuple[list[list[object]], bool]:
-    expressions, readers = zip(*map(_readings, types), strict=True)
-    shown = relation.project(", ".join(e.format(f"#{n}") for n, e in enumerate(expressions, 1)))
-    rows: list[list[object]] = []
-    size = 0
-    while batch := shown.fetchmany(min(_ROWS_AT_ONCE, max_rows + 1 - len(rows))):
-        for raw in batch:
-            size += sum(len(v) for v in raw if isinstance(v, str))
-            if len(rows) == max_rows or (rows and size > MAX_ANSWER_BYTES):
-                return rows, True
-            if size > MAX_ANSWER_BYTES:
-                raise QueryTooLong(f"One row alone has more than {MAX_ANSWER_BYTES} characters.")
-            rows.append([read(value) for read, value in zip(readers, raw, strict=True)])
-    return rows, False
-
-
-_AS_IT_IS = frozenset(
-    {
-        *("BOOLEAN", "VARCHAR", '"NULL"', "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
-        *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
-    }
-)
-
-
-def _readings(type: str) -> tuple[str, Callable[[Any], object]]:
-    """How a column of this engine type becomes JSON: an expression for the engine, then a function.
-
-    Whole numbers and text stay; DECIMAL is text, for a JSON number would lose digits; NaN and infinity are
-    text; timestamps are ISO 8601 with 'T', blobs base64; lists, structs, maps and JSON are nested JSON;
-    every other type is the engine's text.
-    """
-    if type in _AS_IT_IS:
-        return "{}", _same
-    if type in ("FLOAT", "DOUBLE"):
-        return "{}", _finite
-    if type.startswith("TIMESTAMP") and not type.endswith("]"):
-        return "replace({}::VARCHAR, ' ', 'T')", _same
-    if type == "BLOB":
-        return "base64({})", _same
-    if type == "JSON" or type.endswith("]") or type.startswith(("STRUCT(", "MAP(", "UNION(")):
-        return "to_json({})::VARCHAR", _nested
-    return "{}::VARCHAR", _same
-
-
-def _same(value: object) -> object:
-    return value
-
-
-def _finite(value: float | None) -> float | str | None:
-    return value if value is None or math.isfinite(value) else str(value)
-
-
-def _nested(value: str | None) -> object:
-    return None if value is None else json.loads(value, parse_constant=str)
-
-
-# -- exports in the child ------------------------------------------------------------------------------
-
-_COPY_OPTIONS = {
-    "csv": "FORMAT csv, HEADER true",
-    "parquet": "FORMAT parquet, COMPRESSION zstd",
-    "ndjson": "FORMAT json",
-}
-
-
-def _export(lake: LakeFiles, table: TableRef, columns: tuple[str, ...], format: str, pipe: Path) -> None:
-    with _reading(lake) as engine:
-        source = f"lake.{quoted(table.connection_id or 'main')}.{quoted(table.name)}"
-        names = ", ".join(map(quoted, columns))
-        if format == "ndjson":
-            names = ", ".join(_in_ndjson(name, type) for name, type in _described(engine, names, source))
-        select = f"SELECT {names} FROM {source}"
-        if format == "arrow":
-            _export_arrow(engine, select, pipe)
-        else:
-            engine.execute(f"COPY ({select}) TO {literal(str(pipe))} ({_COPY_OPTIONS[format]})")
-
-
-def _described(engine: duckdb.DuckDBPyConnection, names: str, source: str) -> list[tuple[str, str]]:
-    rows = engine.execute(f"DESCRIBE SELECT {names} FROM {source}").fetchall()
-    return [(name, type) for name, type, *_ in rows]
-
-
-def _in_ndjson(name: str, type: str) -> str:
-    """The engine writes NaN as such, which is no JSON."""
-    column = quoted(name)
-    if type not in ("FLOAT", "DOUBLE"):
-        return column
-    return (
-        f"CASE WHEN isfinite({column}) THEN to_json({column}) ELSE to_json({column}::VARCHAR) END AS {column}"
-    )
-
-
-def _export_arrow(engine: duckdb.DuckDBPyConnection, select: str, pipe: Path) -> None:
-    import pyarrow as pa  # noqa: PLC0415  36 MB, and the server itself has no use for it
-
-    batches = engine.execute(select).to_arrow_reader()
-    with pipe.open("wb") as out, pa.ipc.new_stream(out, batches.schema) as stream:
-        for batch in batches:
-            stream.write_batch(batch)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as reader:
+        writer = os.open(path, os.O_WRONLY)
+        os.set_blocking(descriptor, True)
+        with suppress(PermissionError):  # beyond the user's quota of pipes: the usual 64 KiB will do
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, CHUNK_BYTES)
+        yield reader, writer

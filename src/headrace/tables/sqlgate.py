@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 
+from headrace.conversion import literal
 from headrace.errors import QueryRefused
 from headrace.model import TableRef, fold
 
@@ -123,7 +124,8 @@ def _parser() -> duckdb.DuckDBPyConnection:
 
 def _parsed(sql: str) -> Any:
     try:
-        [(text,)] = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+        # a literal: for a parameter the engine's client imports whatever array library it finds
+        [(text,)] = _parser().execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()
         tree = json.loads(text)
     except RecursionError as error:
         raise QueryRefused("The SQL is nested too deeply.") from error

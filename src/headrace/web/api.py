@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from anyio import CancelScope, CapacityLimiter, to_thread
-from fastapi import Query
+from fastapi import Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from headrace.errors import Draining
+from headrace.errors import Draining, NotFound
 from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Table, Version
 from headrace.tables import ExportFormat
 from headrace.web import wire
@@ -30,12 +33,18 @@ READING = CapacityLimiter(8)
 """Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
 
 
+_QUERY_ID = "X-Query-Id"
+
+
 class Query_(BaseModel):  # noqa: N801  the word is FastAPI's, too
     """One SELECT over the tables of the pool."""
 
     sql: str = Field(description='one SELECT; tables of a data connection are "<connectionId>"."<table>"')
     maxRows: int | None = Field(None, ge=1)
     timeoutSeconds: float | None = Field(None, gt=0)
+    queryId: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]{1,64}$", description="a name of your own, to cancel the query by"
+    )
 
 
 # -- jobs ----------------------------------------------------------------------------------------------
@@ -132,15 +141,36 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
 # -- tables --------------------------------------------------------------------------------------------
 
 
-async def run_query(pool_id: str, sent: Query_, use: Use, key: Asking) -> dict[str, Any]:
-    query = partial(use.pools.query, pool_id, key, sent.sql, sent.maxRows, sent.timeoutSeconds)
-    answer = await to_thread.run_sync(query, limiter=READING)
+async def run_query(
+    pool_id: str, sent: Query_, use: Use, key: Asking, request: Request, response: Response
+) -> dict[str, Any]:
+    """One SELECT. It ends when the client goes away, or when it is cancelled by its ``queryId``."""
+    query_id = response.headers[_QUERY_ID] = sent.queryId or uuid4().hex
+    query = partial(use.pools.query, pool_id, key, sent.sql, sent.maxRows, sent.timeoutSeconds, query_id)
+    gone = asyncio.create_task(_when_gone(request, partial(use.pools.cancel_query, pool_id, query_id)))
+    try:
+        answer = await to_thread.run_sync(query, limiter=READING)
+    finally:
+        gone.cancel()
     return {
         "columns": [{"name": name, "type": type} for name, type in answer.columns],
         "rows": answer.rows,
         "truncated": answer.truncated,
         "milliseconds": answer.milliseconds,
     }
+
+
+async def _when_gone(request: Request, cancel: Callable[[], None]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    with suppress(NotFound):  # it has ended in this moment
+        await to_thread.run_sync(cancel)
+
+
+def cancel_query(pool_id: str, query_id: str, use: Use) -> Response:
+    """The query answers its own request with 409, query-cancelled."""
+    use.pools.cancel_query(pool_id, query_id)
+    return Response(status_code=204)
 
 
 def list_tables(pool_id: str, use: Use, key: Asking) -> list[dict[str, Any]]:
@@ -207,11 +237,11 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-def readyz(use: Use) -> dict[str, str]:
-    """It can work: the metadata answer and it is not going down."""
+def readyz(use: Use) -> dict[str, Any]:
+    """It can work: the metadata answer and it is not going down; and what the system does to hold SQL in."""
     if not use.ready():
         raise Draining
-    return {"status": "ready"}
+    return {"status": "ready", "sqlConfinement": list(use.confinement)}
 
 
 def _iso(at: datetime | None) -> str | None:

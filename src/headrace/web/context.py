@@ -28,6 +28,8 @@ class Services:
     audit: Audit
     note: Write
     ready: Callable[[], bool]
+    confinement: tuple[str, ...] = ()
+    """What of the operating system holds users' SQL in."""
 
 
 def the_services(request: Request) -> Services:

@@ -105,6 +105,9 @@ ROUTES = (
         "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
     ),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
+    Endpoint(
+        "DELETE", _OURS + "/pools/{pool_id:part}/sql/{query_id:part}", api.cancel_query, READ, "headrace"
+    ),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace", narrowed=True),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),
     Endpoint("GET", _TABLE + "/export", api.export_table, READ, "headrace"),

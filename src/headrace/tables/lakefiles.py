@@ -1,0 +1,24 @@
+"""Where a lake's files are, and the walls around who reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LakeFiles:
+    """One pool's lake: its SQLite catalog, the folder of its data, and what else its readers may see."""
+
+    catalog: Path
+    data: Path
+    more: tuple[Path, ...] = ()
+
+
+class Wall(StrEnum):
+    """What holds users' SQL in. Each is there always; tests take some away to see what the others do."""
+
+    GATE = "gate"  # says what SQL may mean
+    ENGINE = "engine"  # its settings say what may be opened and changed
+    SYSTEM = "system"  # the process can reach nothing else, whatever the engine does

@@ -372,6 +372,14 @@ class Permission(StrEnum):
 
 
 @dataclass(frozen=True)
+class SubmissionLimits:
+    """So many jobs may be executed in a second and in a full UTC hour."""
+
+    per_second: int
+    per_hour: int
+
+
+@dataclass(frozen=True)
 class Key:
     """An access key; the secret itself is shown once and kept only as a hash."""
 

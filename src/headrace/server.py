@@ -22,11 +22,12 @@ from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
-from headrace.model import KeyKind, Permission
+from headrace.model import KeyKind, Permission, SubmissionLimits
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
-from headrace.settings import Settings, StringProfile
+from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
@@ -37,6 +38,7 @@ from headrace.worker import Staging, Worker
 log = structlog.get_logger()
 
 CELONIS_STRING_LENGTH = 80
+CELONIS_SUBMISSIONS = SubmissionLimits(per_second=10, per_hour=250)
 
 
 class CannotStart(Exception):
@@ -144,13 +146,32 @@ def build(settings: Settings, folder: Path) -> Parts:
     draining = threading.Event()
     services = Services(
         pushes=Pushes(
-            metadata, chunks, stager, settings.max_chunk_bytes, worker.stage, worker.wake, worker.forget
+            metadata,
+            chunks,
+            stager,
+            _quotas(settings, metadata, pools_folder),
+            worker.stage,
+            worker.wake,
+            worker.forget,
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         access=Access(metadata),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
     )
     return Parts(metadata, tables, sandbox, stager, reducer, worker, services, draining)
+
+
+def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quotas:
+    celonis = settings.execute_limits is ExecuteLimits.CELONIS
+    return Quotas(
+        metadata,
+        chunk_bytes=settings.max_chunk_bytes,
+        job_bytes=settings.max_job_bytes,
+        pool_bytes=settings.max_pool_bytes,
+        queued_jobs=settings.max_queued_jobs,
+        submissions=CELONIS_SUBMISSIONS if celonis else None,
+        size_of=PoolSizes(pools_folder),
+    )
 
 
 def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:

@@ -15,6 +15,7 @@ from headrace.metadata.chunks import Chunks
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
+from headrace.metadata.submissions import Submissions
 
 
 class Metadata:
@@ -28,6 +29,7 @@ class Metadata:
         self.keys = Keys(self.engine, writes)
         self.jobs = Jobs(self.engine, writes)
         self.chunks = Chunks(self.engine, writes)
+        self.submissions = Submissions(self.engine, writes)
 
     def ping(self) -> bool:
         """True; raises if the database does not answer."""

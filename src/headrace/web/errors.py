@@ -84,14 +84,19 @@ class UnknownErrors:
 
 def render(error: HeadraceError, path: str, *, reference: str | None = None) -> JSONResponse:
     status, reference = error.status, reference or str(uuid4())
-    headers = (
-        {"WWW-Authenticate": 'Basic realm="Headrace", charset="UTF-8"'} if _asks_browser(error, path) else {}
-    )
+    headers = _headers(error, path)
     if is_ours(path):
         return JSONResponse(
             _problem(error, reference), status, headers, media_type="application/problem+json"
         )
     return JSONResponse(_vendor(error, reference), status, headers)
+
+
+def _headers(error: HeadraceError, path: str) -> dict[str, str]:
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if _asks_browser(error, path):
+        headers["WWW-Authenticate"] = 'Basic realm="Headrace", charset="UTF-8"'
+    return headers
 
 
 def _asks_browser(error: HeadraceError, path: str) -> bool:

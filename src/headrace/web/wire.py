@@ -26,6 +26,7 @@ from headrace.model import (
     JobType,
     Pool,
     PushSpec,
+    SubmissionLimits,
     Table,
     TableRef,
     UpsertStrategy,
@@ -325,6 +326,19 @@ def chunk(chunk: Chunk) -> dict[str, Any]:
         "type": chunk.type,
         "creationDate": millis(chunk.received_at),
         "checksum": chunk.sha256,
+    }
+
+
+def team(limits: SubmissionLimits | None) -> dict[str, Any]:
+    """There is one team, which is the installation."""
+    return {
+        "id": "headrace",
+        "name": "Headrace",
+        "domain": "headrace",
+        "trackingEnabled": False,
+        "unlimitedDataPushJobSubmissions": limits is None,
+        "dataPushJobSubmissionLimitPerSec": limits.per_second if limits else None,
+        "dataPushJobSubmissionLimitPerHour": limits.per_hour if limits else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""How much may come in: bytes of a chunk, of a job and of a pool; jobs in the queue, in a second, in an hour."""
+"""How much may come in: bytes of chunks, jobs and pools; jobs in the queue, in a second, in an hour."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class Quotas:
 
     def _pool_full(self) -> str:
         return (
-            f"The pool may have {self.pool_bytes} bytes on disk, old versions of its tables and waiting chunks "
-            "included: delete jobs that will not be executed, or let old versions expire."
+            f"The pool may have {self.pool_bytes} bytes on disk, with old versions of its tables and waiting "
+            "chunks: delete jobs that will not be executed, or let old versions expire."
         )
 
     # -- jobs ------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
+from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
+from headrace.web.limits import RequestLimits
 from headrace.web.routes import application
 from headrace.worker import Staging, Worker
 
@@ -89,14 +92,17 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             f"{'https' if certificate else 'http'}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         )
         config = uvicorn.Config(
-            _with_life(application(parts.services, max_json_bytes=settings.max_json_bytes), parts, settings),
+            _with_life(application(parts.services, _request_limits(settings)), parts, settings),
             loop="uvloop",
-            http="httptools",
+            http=protocol(_connection_limits(settings)),
+            timeout_keep_alive=settings.keep_alive_seconds,
+            forwarded_allow_ips=settings.trusted_proxies,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="on",  # a start that fails must end the process, not go on without workers
             timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+            ssl_context_factory=_modern if certificate else None,
             **certificate,
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has drained
@@ -159,6 +165,20 @@ def build(settings: Settings, folder: Path) -> Parts:
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
     )
     return Parts(metadata, tables, sandbox, stager, reducer, worker, services, draining)
+
+
+def _request_limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(settings.max_json_bytes, settings.max_json_depth, settings.max_uploads)
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        header_bytes=settings.max_header_bytes,
+        headers=settings.max_headers,
+        bytes_per_second=settings.min_bytes_per_second,
+        seconds=settings.slow_seconds,
+    )
 
 
 def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quotas:
@@ -280,6 +300,12 @@ def _certificate(settings: Settings, folder: Path) -> dict[str, Any]:
         return {}
     certificate, key = self_signed(folder, settings.host)
     return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+
+
+def _modern(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _shown_host(host: str) -> str:

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     max_queued_jobs: int = Field(10_000, gt=0, description="executed jobs that wait at the same time")
     execute_limits: ExecuteLimits = Field(
         ExecuteLimits.OPEN,
-        description="how often jobs may be executed: 'open' as one likes, 'celonis' 10 in a second, 250 in a full UTC hour",
+        description="executes: 'open' as many as one likes, 'celonis' 10 a second and 250 in a full UTC hour",
     )
     min_bytes_per_second: int = Field(
         1000, gt=0, description="a client that sends its request more slowly is cut off"

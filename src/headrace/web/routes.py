@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from hashlib import sha256
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,9 @@ from headrace.errors import NotFound
 from headrace.model import Permission
 from headrace.web import api, errors, vendor
 from headrace.web.context import Services, needs
-from headrace.web.limits import SmallRequests
+from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
 from headrace.web.paths import NormalPaths
+from headrace.web.transport import Guard, docs_policy
 
 PUSH, READ, ADMIN = Permission.PUSH, Permission.READ, Permission.ADMIN
 OPEN = "open"
@@ -142,7 +145,7 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
-def application(services: Services, *, max_json_bytes: int) -> Any:
+def application(services: Services, limits: RequestLimits) -> Any:
     """The ASGI application: a value, made from the services it may call."""
     register_url_convertor("part", Part())
     app = FastAPI(
@@ -160,7 +163,18 @@ def application(services: Services, *, max_json_bytes: int) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
-    return NormalPaths(SmallRequests(app, max_bytes=max_json_bytes, except_for=_UPLOAD_PATHS))
+    return NormalPaths(Guard(_limited(app, limits), docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT))))
+
+
+def _limited(app: FastAPI, limits: RequestLimits) -> FewUploads:
+    small = SmallRequests(
+        app, max_bytes=limits.json_bytes, max_depth=limits.json_depth, except_for=_UPLOAD_PATHS
+    )
+    return FewUploads(small, most=limits.uploads, paths=_UPLOAD_PATHS)
+
+
+def _hash_of(script: str) -> str:
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
 def _add(app: FastAPI, route: Endpoint) -> None:
@@ -191,7 +205,7 @@ def _rendering(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def _add_docs(app: FastAPI) -> None:
     """The API's description and its pages, shipped with the server: nothing comes from another host."""
-    page = _DOCS_PAGE.format(title=app.title)
+    page = _DOCS_PAGE.format(title=app.title, script=_DOCS_SCRIPT)
     rule = [Depends(needs(None, basic=True))]
 
     def docs() -> HTMLResponse:
@@ -209,12 +223,14 @@ def _add_docs(app: FastAPI) -> None:
         app.add_api_route(path, handler, include_in_schema=False, dependencies=rule, response_model=None)
 
 
+_DOCS_SCRIPT = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", validatorUrl: null})'
+
 _DOCS_PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}: the API</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css"></head>
 <body><div id="ui"></div>
 <script src="/docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", validatorUrl: null}})</script>
+<script>{script}</script>
 </body></html>
 """

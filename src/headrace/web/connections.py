@@ -47,8 +47,8 @@ class LimitedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._refusal: HeadraceError = InvalidRequest("This is no HTTP request.")
-        self._untold = 0
-        self._head_bytes = 0
+        self._told = False
+        self._untold = self._head_bytes = 0
         self._received = 0
         self._excused = self._stuck = False
         self._timer: asyncio.TimerHandle | None = None
@@ -69,14 +69,15 @@ class LimitedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return  # cut off; what it still sends is nobody's
         self._received += len(data)
-        self._untold += len(data)
+        self._told = False
         super().data_received(data)
+        self._untold = 0 if self._told else self._untold + len(data)
         if self._untold > self.limits.header_bytes and not self.transport.is_closing():
             self._cut(self._head_too_large())  # a header, or a trailer, that never ends
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._untold = self._head_bytes = 0
+        self._head_bytes = 0
         self._look_later()
 
     def on_url(self, url: bytes) -> None:
@@ -95,16 +96,17 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
+        self._told = True
         self._excused = self.expect_100_continue
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        self._untold = 0
+        self._told = True
         self._excused = self._excused or self.flow.read_paused  # it would send more if we let it
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._untold = 0
+        self._told = True
         self._look_later()
 
     def send_400_response(self, _msg: str) -> None:

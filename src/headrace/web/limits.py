@@ -78,15 +78,19 @@ class SmallRequests:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         body, more = bytearray(), True
         try:
+            self._refuse_more_than(int(length) if length.isdigit() else 0)
             while more:
-                if len(body) > self._max_bytes or not length.isdigit() or int(length) > self._max_bytes:
-                    raise TooLarge(f"A request that is no chunk may have {self._max_bytes} bytes.")
                 message = await receive()
                 self._hold(message.get("body", b""), body)
+                self._refuse_more_than(len(body))
                 more = message.get("more_body", False)
         finally:
             self._held -= len(body)
         return bytes(body)
+
+    def _refuse_more_than(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise TooLarge(f"A request that is no chunk may have {self._max_bytes} bytes.")
 
     def _hold(self, data: bytes, body: bytearray) -> None:
         body += data
@@ -101,7 +105,7 @@ _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def refuse_deep(body: bytes, most: int) -> None:
-    """Raise InvalidRequest for JSON of more than ``most`` levels; looks closely only if it has the brackets."""
+    """Raise InvalidRequest for JSON of more than ``most`` levels; looks closely if it has the brackets."""
     if body.count(b"[") + body.count(b"{") <= most:
         return
     brackets = _STRING.sub(b"", body).translate(None, _NO_BRACKETS)

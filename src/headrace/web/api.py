@@ -18,7 +18,7 @@ from headrace.tables import ExportFormat
 from headrace.web import wire
 from headrace.web.context import Use
 
-_MEDIA_TYPES = {
+MEDIA_TYPES = {
     ExportFormat.CSV: "text/csv; charset=utf-8",
     ExportFormat.PARQUET: "application/vnd.apache.parquet",
     ExportFormat.NDJSON: "application/x-ndjson",
@@ -168,7 +168,7 @@ async def export_table(
     begin = partial(use.pools.export, pool_id, name, connection, format)
     rows = await to_thread.run_sync(begin, limiter=READING)
     first = await _next(rows)  # an error must show before the status is sent
-    return StreamingResponse(_streamed(first, rows), media_type=_MEDIA_TYPES[format])
+    return StreamingResponse(_streamed(first, rows), media_type=MEDIA_TYPES[format])
 
 
 async def _streamed(data: bytes, rest: Generator[bytes]) -> AsyncIterator[bytes]:

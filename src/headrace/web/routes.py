@@ -23,6 +23,7 @@ from headrace.errors import NotFound
 from headrace.model import Permission
 from headrace.web import api, errors, vendor
 from headrace.web.context import Services, needs
+from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
 from headrace.web.paths import NormalPaths
 from headrace.web.transport import Guard, docs_policy
@@ -179,15 +180,27 @@ def _hash_of(script: str) -> str:
 
 def _add(app: FastAPI, route: Endpoint) -> None:
     permission = route.needs if isinstance(route.needs, Permission) else None
+    told = TOLD[route.handler]
     app.add_api_route(
         route.path,
         _rendering(route.handler),
         methods=[route.method],
         tags=[route.tag],
+        operation_id=_operation_id(route),
+        status_code=told.status,
         response_model=None,
+        response_class=JSONResponse if told.answer is not None else Response,
+        responses=responses(route.handler, route.path, route.method, has_key=route.needs != OPEN),
         dependencies=[] if route.needs == OPEN else [Depends(needs(permission))],
         openapi_extra=_CHUNK_BODY if route.handler in _UPLOADS else None,
     )
+
+
+def _operation_id(route: Endpoint) -> str:
+    """One handler may serve several paths; the first of them has its name."""
+    first = next(r for r in ROUTES if r.handler is route.handler)
+    name = operation_id(route.handler)
+    return name if first is route else f"{name}.{route.path.rpartition('/')[2]}"
 
 
 def _rendering(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -217,7 +230,7 @@ def _add_docs(app: FastAPI) -> None:
         return FileResponse(Path(swagger_ui_path) / name)
 
     def openapi() -> dict[str, Any]:
-        return app.openapi()
+        return describe(app, open_paths=[route.path for route in ROUTES if route.needs == OPEN])
 
     for path, handler in (("/docs", docs), ("/docs/{name:part}", asset), ("/openapi.json", openapi)):
         app.add_api_route(path, handler, include_in_schema=False, dependencies=rule, response_model=None)

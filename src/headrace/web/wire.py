@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from headrace.errors import InvalidRequest
 from headrace.model import (
     Chunk,
+    ChunkType,
     Column,
     ColumnCsvOptions,
     ColumnKind,
@@ -23,6 +24,7 @@ from headrace.model import (
     DeclaredColumn,
     FileType,
     Job,
+    JobStatus,
     JobType,
     Pool,
     PushSpec,
@@ -160,6 +162,186 @@ class DataSource(Kept):
     creatorUserId: str | None = None
     creatorUsername: str | None = None
     parameterName: str | None = None
+
+
+# -- the shapes of answers, for the description of the API -----------------------------------------------
+
+
+class Answer(BaseModel):
+    """Nothing is made from them, that would cost; tests and fuzzing hold every real answer to them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ColumnAnswer(Answer):
+    columnName: str
+    columnType: ColumnKind | None
+    fieldLength: int | None
+    decimals: int | None
+    pkField: bool
+
+
+class SchemaAnswer(Answer):
+    tableName: str
+    columns: list[ColumnAnswer]
+
+
+class ColumnOptionsAnswer(Answer):
+    columnName: str
+    dateFormat: str | None
+    decimalSeparator: str | None
+    thousandsSeparator: str | None
+
+
+class CsvAnswer(Answer):
+    escapeSequence: str | None
+    quoteSequence: str | None
+    separatorSequence: str | None
+    lineEnding: str | None
+    charSet: str | None
+    decimalSeparator: str | None
+    thousandSeparator: str | None
+    dateFormat: str | None
+    additionalColumnOptions: list[ColumnOptionsAnswer] | None
+
+
+class JobAnswer(Answer):
+    """A job; times are milliseconds since 1970."""
+
+    id: str
+    dataPoolId: str
+    targetName: str
+    type: JobType
+    fileType: FileType
+    status: JobStatus
+    logs: list[str]
+    keys: list[str] | None
+    tableSchema: SchemaAnswer | None
+    csvParsingOptions: CsvAnswer | None
+    connectionId: str | None
+    upsertStrategy: UpsertStrategy | None
+    fallbackVarcharLength: int | None
+    allowDuplicate: bool
+    mirrorTargetNames: list[str] | None
+    postExecutionQuery: str | None
+    foreignKeys: str | None
+    targetSchema: str
+    lastModified: int
+    lastPing: int | None
+    changeDate: int | None
+
+
+class PushedChunkAnswer(Answer):
+    id: str
+    pushJobId: str
+    type: ChunkType
+    creationDate: int
+    checksum: str
+
+
+class UserAnswer(Answer):
+    id: str
+    name: str
+    email: str | None
+    teamDomain: str
+
+
+class PermissionsAnswer(Answer):
+    serviceName: str
+    permissions: list[str]
+
+
+class TeamAnswer(Answer):
+    id: str
+    name: str
+    domain: str
+    trackingEnabled: bool
+    unlimitedDataPushJobSubmissions: bool
+    dataPushJobSubmissionLimitPerSec: int | None
+    dataPushJobSubmissionLimitPerHour: int | None
+
+
+class PoolAnswer(DataPool):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    name: str
+    permissions: list[str]
+    description: str | None
+    configurationStatus: str
+    locked: bool
+    timeStamp: int
+
+
+class PoolPageAnswer(Answer):
+    pageNumber: int
+    totalCount: int
+    content: list[PoolAnswer]
+
+
+class ConnectionAnswer(DataSource):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    name: str
+    type: str
+    connected: bool
+    locked: bool
+    configured: bool
+    poolId: str
+    targetSchemaName: str
+
+
+class FoundTableAnswer(Answer):
+    dataSourceId: str
+    name: str
+    alias: str | None
+    schema_: str = Field(alias="schema")
+
+
+class FoundTablesAnswer(Answer):
+    availableTables: list[FoundTableAnswer]
+    lookupSuccessful: bool
+    message: str | None
+
+
+class PoolTableAnswer(Answer):
+    name: str
+    loaderSource: str | None
+    available: bool
+    dataSourceId: str | None
+    dataSourceName: str | None
+    columns: list[Any]
+    type: str
+    schemaName: str
+
+
+class PoolColumnAnswer(Answer):
+    name: str
+    length: int | None
+    type: str
+
+
+class ErrorAnswer(Answer):
+    attribute: str | None
+    error: str
+    errorCode: str
+    additionalInfo: str | None
+
+
+class ErrorsAnswer(Answer):
+    """400: what is wrong with which field."""
+
+    errors: list[ErrorAnswer]
+
+
+class ReferenceAnswer(Answer):
+    """Every other error; ``shortMessage`` is our code."""
+
+    reference: str
+    message: str
+    shortMessage: str
+    error: str | None = None
 
 
 def to_spec(sent: DataPushJob) -> PushSpec:

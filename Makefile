@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint serve bench faults clean
+.PHONY: setup demo test lint audit serve bench faults fuzz slow-clients clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,12 @@ bench: setup
 ROUNDS ?= 200
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
+
+# Every route as the OpenAPI document tells it, 10,000 calls: make fuzz SEED=7
+EXAMPLES ?= 110
+SEED ?= 1
+fuzz: setup
+	HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-data

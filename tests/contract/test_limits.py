@@ -1,4 +1,4 @@
-"""What is too much: too large, too deep, too many, too slow. Real sockets, for no client library would send it."""
+"""What is too large, too deep, too many, too slow. Over real sockets: no client library would send it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 

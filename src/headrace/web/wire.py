@@ -48,15 +48,32 @@ _TYPE_ALIASES = {"UPSERT": "DELTA"}
 _SCHEMA_TYPES = ("INTEGER", "DATE", "TIME", "DATETIME", "FLOAT", "BOOLEAN", "STRING")
 
 
+def _documented(**schema: Any) -> Any:
+    """A field that is taken leniently, and told strictly."""
+    return Field(None, json_schema_extra=schema)
+
+
+def _one_word_of(*words: str) -> dict[str, Any]:
+    return {"enum": [*words, None]}
+
+
+_NAME = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}, {"type": "null"}]}
+_TARGET = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"\S"}]}
+_ID = {"anyOf": [{"type": "string", "format": "uuid"}, {"type": "null"}]}
+_LENGTH = {"minimum": 0, "maximum": _LARGEST_LENGTH}
+
+
 class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
 
 class ColumnTransport(Lenient):
     columnName: str | None = None
-    columnType: str | None = Field(None, description=" | ".join(_SCHEMA_TYPES))
-    fieldLength: int | None = Field(None, description="characters of a STRING; 0 or null: not set")
-    decimals: int | None = Field(None, description="digits after the point of a FLOAT; 0 or null: not set")
+    columnType: str | None = _documented(**_one_word_of(*_SCHEMA_TYPES))
+    fieldLength: int | None = _documented(description="characters of a STRING; 0 or null: not set", **_LENGTH)
+    decimals: int | None = _documented(
+        description="digits after the point of a FLOAT; 0 or null: not set", **_LENGTH
+    )
     pkField: bool | None = None
 
 
@@ -87,16 +104,18 @@ class CSVParsingOptions(Lenient):
 class DataPushJob(Lenient):
     """What clients send to create a job; what only the server sets is ignored."""
 
-    targetName: str | None = None
-    type: str | None = Field(None, description="REPLACE (default) | DELTA")
-    fileType: str | None = Field(None, description="PARQUET (default) | CSV")
-    keys: list[str] | None = None
+    model_config = ConfigDict(json_schema_extra={"required": ["targetName"]})
+
+    targetName: str | None = _documented(**_TARGET)
+    type: str | None = _documented(description="null: REPLACE", **_one_word_of(*JobType))
+    fileType: str | None = _documented(description="null: PARQUET", **_one_word_of(*FileType))
+    keys: list[str] | None = _documented(uniqueItems=True)
     tableSchema: TableTransport | None = None
     csvParsingOptions: CSVParsingOptions | None = None
     connectionId: str | None = None
     dataPoolId: str | None = None
-    upsertStrategy: str | None = None
-    fallbackVarcharLength: int | None = None
+    upsertStrategy: str | None = _documented(**_one_word_of(*UpsertStrategy))
+    fallbackVarcharLength: int | None = _documented(**_LENGTH)
     allowDuplicate: bool | None = None
     mirrorTargetNames: list[str] | None = None
     postExecutionQuery: str | None = None
@@ -125,8 +144,8 @@ class Tag(Kept):
 class DataPool(Kept):
     """A pool; beside ``id`` and ``name`` its fields are kept and given back."""
 
-    id: str | None = Field(None, description="ours: a UUID for a new pool, such as scripts have it")
-    name: str | None = None
+    id: str | None = _documented(description="ours: a UUID for a new pool, such as scripts have it", **_ID)
+    name: str | None = _documented(**_NAME)
     description: str | None = None
     permissions: list[str] | None = None
     configurationStatus: str | None = None
@@ -147,8 +166,8 @@ class DataPool(Kept):
 class DataSource(Kept):
     """A data connection; beside ``id`` and ``name`` its fields are kept and given back."""
 
-    id: str | None = Field(None, description="ours: a UUID to give a new data connection")
-    name: str | None = None
+    id: str | None = _documented(description="ours: a UUID to give a new data connection", **_ID)
+    name: str | None = _documented(**_NAME)
     type: str | None = None
     metadata: Any = None
     uplinkId: str | None = None

@@ -37,7 +37,7 @@ faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
 
 # Every route as the OpenAPI document tells it, 10,000 calls: make fuzz SEED=7
-EXAMPLES ?= 110
+EXAMPLES ?= 270
 SEED ?= 1
 fuzz: setup
 	HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)

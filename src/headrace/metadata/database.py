@@ -9,8 +9,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 
+from headrace.durable import disk_full
 from headrace.metadata.chunks import Chunks
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
@@ -41,7 +42,13 @@ class Metadata:
 
 
 def _open(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=32)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=16,
+        max_overflow=32,
+        hide_parameters=True,  # they are rows and hashes of keys: errors are logged
+    )
+    event.listen(engine, "handle_error", _say_disk_full)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
@@ -57,6 +64,11 @@ def _open(path: Path) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _say_disk_full(context: ExceptionContext) -> None:
+    if error := disk_full(context.original_exception):
+        raise error from context.original_exception
 
 
 def _migrate(engine: Engine) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import Query, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from headrace.errors import Draining
 from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Key, KeyKind, Permission, Table, Version
@@ -26,6 +26,9 @@ MEDIA_TYPES = {
 }
 
 
+_LAST = 2**31 - 1
+"""The database has no row beyond, and no number far beyond."""
+
 READING = CapacityLimiter(8)
 """Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
 
@@ -38,19 +41,27 @@ class Query_(BaseModel):  # noqa: N801  the word is FastAPI's, too
     timeoutSeconds: float | None = Field(None, gt=0)
 
 
+def _utc(at: datetime) -> datetime:
+    """A time without a zone is UTC."""
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("beyond the calendar in UTC") from error
+
+
 class NewKey(BaseModel):
     name: str = Field(min_length=1, max_length=255)
     kind: KeyKind = KeyKind.APPLICATION
     permissions: list[Permission]
     pools: list[str] | None = Field(None, description="null: every pool")
-    expiresAt: datetime | None = None
+    expiresAt: Annotated[datetime, AfterValidator(_utc)] | None = None
 
 
 # -- jobs ----------------------------------------------------------------------------------------------
 
 
 def list_jobs(
-    pool_id: str, use: Use, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)
+    pool_id: str, use: Use, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0, le=_LAST)
 ) -> list[dict[str, Any]]:
     """All jobs of the pool ever, newest first; also those that clients have deleted."""
     return [_job(job, ()) for job in use.pushes.ledger(pool_id, limit=limit, offset=offset)]
@@ -67,7 +78,7 @@ def get_rejects(
     job_id: str,
     use: Use,
     limit: int = Query(1000, ge=1, le=100_000),
-    offset: int = Query(0, ge=0),
+    offset: int = Query(0, ge=0, le=_LAST),
 ) -> list[dict[str, Any]]:
     """The rows that could not be stored, in the order of chunks and lines."""
     return use.pushes.rejects(pool_id, job_id, limit=limit, offset=offset)
@@ -208,7 +219,7 @@ def _version(version: Version) -> dict[str, Any]:
 
 def create_key(sent: NewKey, use: Use) -> JSONResponse:
     """The secret is in this answer and nowhere else."""
-    key, secret = use.access.create(sent.name, sent.kind, sent.permissions, sent.pools, _utc(sent.expiresAt))
+    key, secret = use.access.create(sent.name, sent.kind, sent.permissions, sent.pools, sent.expiresAt)
     return JSONResponse({**_key(key), "key": secret}, status_code=201)
 
 
@@ -219,11 +230,6 @@ def list_keys(use: Use) -> list[dict[str, Any]]:
 def revoke_key(key_id: str, use: Use) -> Response:
     use.access.revoke(key_id)
     return Response(status_code=204)
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
 
 
 def _key(key: Key) -> dict[str, Any]:

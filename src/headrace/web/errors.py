@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace.durable import disk_full
 from headrace.errors import HeadraceError, Internal, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 
 log = structlog.get_logger()
@@ -78,7 +79,7 @@ class UnknownErrors:
             log.exception("internal error", reference=reference, path=scope.get("path"))
             if started:
                 raise  # half an answer must not look like a whole one
-            known = error if isinstance(error, HeadraceError) else Internal()
+            known = error if isinstance(error, HeadraceError) else disk_full(error) or Internal()
             await render(known, scope["path"], reference=reference)(scope, receive, send)
 
 

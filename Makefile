@@ -36,6 +36,10 @@ ROUNDS ?= 200
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
 
+# 500 clients at a byte a second, with the default limits, beside normal traffic
+slow-clients: setup
+	HEADRACE_SLOW_CLIENTS=500 HEADRACE_SLOW_WINDOW=30 $(BIN)/python -m pytest -s tests/faults/test_slow_clients.py $(ARGS)
+
 # Every route as the OpenAPI document tells it, 10,000 calls: make fuzz SEED=7
 EXAMPLES ?= 270
 SEED ?= 1

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint serve bench faults clean
+.PHONY: setup demo test lint audit serve bench faults fuzz slow-clients clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit -q -c pyproject.toml -r src
+
+# Known holes in what we depend on; asks the advisory service of the package index
+audit: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/pip-audit --strict --no-deps --disable-pip -r constraints.txt
 
 serve: setup
 	$(BIN)/headrace serve $(ARGS)
@@ -35,6 +41,16 @@ bench: setup
 ROUNDS ?= 200
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
+
+# 500 clients at a byte a second, with the default limits, beside normal traffic
+slow-clients: setup
+	HEADRACE_SLOW_CLIENTS=500 HEADRACE_SLOW_WINDOW=30 $(BIN)/python -m pytest -s tests/faults/test_slow_clients.py $(ARGS)
+
+# Every route as the OpenAPI document tells it, 10,000 calls: make fuzz SEED=7
+EXAMPLES ?= 270
+SEED ?= 1
+fuzz: setup
+	HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-data

@@ -172,9 +172,9 @@ def _sequence(pattern: str, tokens: Iterator[tuple[str, int]], opened: int | Non
     """Every format of the tokens up to the bracket that closes the one at ``opened``, the longest first."""
     formats: list[_Format] = [()]
     for token, position in tokens:
-        if token == "]" and opened:
+        if token == "]" and opened:  # nosec B105
             return formats
-        if token == "[":
+        if token == "[":  # nosec B105
             variants = [*_sequence(pattern, tokens, position), ()]
         else:
             variants = _fragments(pattern, token, position)
@@ -196,7 +196,7 @@ def _fragments(pattern: str, token: str, position: int) -> list[_Format]:
     if token[0] == "'":
         return [(_literal(token[1:-1].replace("''", "'") or "'"),)]
     if not (token.isascii() and token.isalpha()):
-        if token in "[]":
+        if token in "[]":  # nosec B105
             raise UnsupportedPattern(pattern, token, position, "has no beginning")
         return [(_literal(token),)]
     if token not in _FIELDS:

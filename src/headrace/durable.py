@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
+
+from headrace.errors import DiskFull
 
 
 def sync(path: Path) -> None:
@@ -13,3 +17,21 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+_FULL = re.compile(r"No space left on device|database or disk is full|disk I/O error|Disk quota exceeded")
+
+
+def disk_full(error: BaseException | None) -> DiskFull | None:
+    """What to say instead if this, or what it came from, means that nothing can be written any more.
+
+    Engines tell it in words only; SQLite's "disk I/O error" is what opening a file with a log of its own
+    says then.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull()
+        if _FULL.search(str(error)):
+            return DiskFull()
+        error = error.__cause__ or error.__context__
+    return None

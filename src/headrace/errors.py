@@ -20,9 +20,14 @@ The tree::
     │   └── QueryCancelled        409  somebody called the query off
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
+    ├── TooSlow                   408  the request stood still
+    ├── TooManySubmissions        429  more jobs were executed than the team may
+    ├── HeadersTooLarge           431
+    ├── Overloaded                503  a queue is full
     ├── Busy                      503  another process holds the catalog of the pool
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
+    ├── PoolFull                  507  the pool is above its quota
     ├── Internal                  500  a fault of ours; the log has it under the reference
     └── LoadFailed                     a job ends in ERROR; never an HTTP answer
         ├── ChunkFailed                one chunk could not be staged
@@ -46,6 +51,9 @@ class HeadraceError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retry: ClassVar[bool] = False
+
+    retry_after: int | None = None
+    """Seconds after which it makes sense to try again; sent as ``Retry-After``."""
 
     def __init__(self, message: str | None = None, *, attribute: str | None = None) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
@@ -165,6 +173,33 @@ class QueryTooLong(HeadraceError):
     status = 422
 
 
+class TooSlow(HeadraceError):
+    """The request came too slowly, or stood still."""
+
+    code = "too-slow"
+    status = 408
+    retry = True
+
+
+class TooManySubmissions(HeadraceError):
+    """The team has executed as many jobs as it may in this second or hour."""
+
+    code = "too-many-submissions"
+    status = 429
+    retry = True
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class HeadersTooLarge(HeadraceError):
+    """The request line and the headers are larger than this server takes."""
+
+    code = "headers-too-large"
+    status = 431
+
+
 class Internal(HeadraceError):
     """An error of the server. Its log has the details under this reference."""
 
@@ -173,12 +208,22 @@ class Internal(HeadraceError):
     retry = True
 
 
+class Overloaded(HeadraceError):
+    """The server has as much to do as it takes on at once; try again in a moment."""
+
+    code = "overloaded"
+    status = 503
+    retry = True
+    retry_after = 5
+
+
 class Busy(HeadraceError):
     """Another process holds the catalog of the pool; try again in a moment."""
 
     code = "busy"
     status = 503
     retry = True
+    retry_after = 1
 
 
 class Draining(HeadraceError):
@@ -187,6 +232,7 @@ class Draining(HeadraceError):
     code = "draining"
     status = 503
     retry = True
+    retry_after = 5
 
 
 class DiskFull(HeadraceError):
@@ -195,6 +241,13 @@ class DiskFull(HeadraceError):
     code = "disk-full"
     status = 507
     retry = True
+
+
+class PoolFull(HeadraceError):
+    """The pool has as many bytes as it may."""
+
+    code = "pool-full"
+    status = 507
 
 
 class LoadFailed(HeadraceError):

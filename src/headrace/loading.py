@@ -192,9 +192,9 @@ class Loader:
         except Exception:
             return True
 
-    def give_up(self, job: Job, line: str) -> None:
+    def give_up(self, job: Job, line: str, code: str = Internal.code) -> None:
         """End a job in ERROR for a fault of the server."""
-        self._failed(job, Internal.code, (line,), _Telling())
+        self._failed(job, code, (line,), _Telling())
         self._clean_up(job)
 
     def maintain(self, job: Job) -> None:

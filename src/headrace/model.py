@@ -385,6 +385,14 @@ _INCLUDED = {
 
 
 @dataclass(frozen=True)
+class SubmissionLimits:
+    """So many jobs may be executed in a second and in a full UTC hour."""
+
+    per_second: int
+    per_hour: int
+
+
+@dataclass(frozen=True)
 class Key:
     """An identity, be it a key or an OAuth client; the secret is shown once and kept only as a hash."""
 

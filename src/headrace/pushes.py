@@ -14,7 +14,7 @@ from uuid import uuid4
 from headrace.chunks import ChunkStore, Incoming
 from headrace.crashpoints import crash_point
 from headrace.datepatterns import UnsupportedPattern, read_pattern
-from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound, TooLarge
+from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound
 from headrace.metadata import Metadata
 from headrace.model import (
     Chunk,
@@ -31,6 +31,7 @@ from headrace.model import (
     now,
 )
 from headrace.permissions import authorize, sees_table
+from headrace.quotas import Quotas, Room
 from headrace.staging import Stager
 
 _LONGEST_NAME = 512
@@ -44,14 +45,14 @@ class Arrival:
     job: Job
     type: ChunkType
     incoming: Incoming
-    limit: int
+    room: Room
     size: int = 0
     hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def write(self, data: bytes | memoryview) -> None:
         self.size += len(data)
-        if self.size > self.limit:
-            raise TooLarge(_too_large(self.limit))
+        if self.size > self.room.bytes:
+            raise self.room.refusal
         self.hash.update(data)
         self.incoming.write(data)
         crash_point("receiving")
@@ -64,7 +65,7 @@ class Pushes:
     metadata: Metadata
     chunks: ChunkStore
     stager: Stager
-    max_chunk_bytes: int
+    quotas: Quotas
     on_chunk: Callable[[Chunk], None]
     on_queue: Callable[[], None]
     on_delete: Callable[[Job], None]
@@ -121,11 +122,12 @@ class Pushes:
         return [job for job in every if _sees(by, job)][offset : offset + limit]
 
     def execute(self, pool_id: str, job_id: str, order_column: str | None) -> None:
-        """NEW to QUEUED before the answer. Raises JobNotNew."""
-        job = self.get(pool_id, job_id)
-        if not self.metadata.jobs.queue(job_id, order_column or None, now()):
-            status = self.get(pool_id, job_id).status
-            raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {status}.")
+        """NEW to QUEUED before the answer. Raises JobNotNew, Overloaded, TooManySubmissions."""
+        _refuse_not_new(self.get(pool_id, job_id))
+        self.quotas.submit()
+        most = self.quotas.queued_jobs
+        if not self.metadata.jobs.queue(job_id, order_column or None, now(), most=most):
+            _refuse_not_new(self.get(pool_id, job_id))
         crash_point("queued")
         self.on_queue()
 
@@ -158,11 +160,12 @@ class Pushes:
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
             _refuse_delete(job.spec)
-        if length is not None and length > self.max_chunk_bytes + _LONGEST_ENVELOPE:
-            raise TooLarge(_too_large(self.max_chunk_bytes))
+        room = self.quotas.room(job)
+        if length is not None and length > room.bytes + _LONGEST_ENVELOPE:
+            raise room.refusal
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
-        return Arrival(chunk_id, job, type, incoming, self.max_chunk_bytes)
+        return Arrival(chunk_id, job, type, incoming, room)
 
     def add_chunk(self, arrival: Arrival, *, said_to_be_csv: bool = False) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
@@ -175,6 +178,7 @@ class Pushes:
             crash_point("kept")
             file_type, columns = self.stager.look(path, spec, said_to_be_csv=said_to_be_csv)
             _refuse_without_keys(spec, file_type, columns)
+            self.quotas.admit(job, arrival.size)
             chunk = self.metadata.chunks.add(
                 Chunk(
                     arrival.chunk_id,
@@ -186,7 +190,8 @@ class Pushes:
                     arrival.hash.hexdigest(),
                     file_type,
                     now(),
-                )
+                ),
+                job_bytes=self.quotas.job_bytes,
             )
         except BaseException:
             arrival.incoming.discard()
@@ -219,10 +224,6 @@ def _kept(arrival: Arrival) -> Path:
 
 
 _SHOWN = {FileType.PARQUET: "Parquet", FileType.CSV: "CSV"}
-
-
-def _too_large(limit: int) -> str:
-    return f"A chunk may have {limit} bytes; split the file and send its parts as chunks of the same job."
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -276,6 +277,11 @@ def _check_pattern(attribute: str, pattern: str | None) -> None:
         raise InvalidRequest(
             f"The date format '{pattern}' is not supported: {error}", attribute=attribute
         ) from error
+
+
+def _refuse_not_new(job: Job) -> None:
+    if job.status is not JobStatus.NEW:
+        raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {job.status}.")
 
 
 def _refuse_delete(spec: PushSpec) -> None:

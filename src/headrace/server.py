@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,23 +25,27 @@ from headrace.chunks.disk import DiskChunks
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
-from headrace.model import KeyKind, Permission
+from headrace.model import KeyKind, Permission, SubmissionLimits
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
-from headrace.settings import Settings, StringProfile
+from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tokens import Tokens
 from headrace.trail import Trail
+from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
+from headrace.web.limits import RequestLimits
 from headrace.web.routes import application
 from headrace.worker import Staging, Worker
 
 log = structlog.get_logger()
 
 CELONIS_STRING_LENGTH = 80
+CELONIS_SUBMISSIONS = SubmissionLimits(per_second=10, per_hour=250)
 
 
 class CannotStart(Exception):
@@ -93,15 +98,17 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             f"{'https' if certificate else 'http'}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         )
         config = uvicorn.Config(
-            _with_life(application(parts.services, max_json_bytes=settings.max_json_bytes), parts, settings),
+            _with_life(application(parts.services, _request_limits(settings)), parts, settings),
             loop="uvloop",
-            http="httptools",
+            http=protocol(_connection_limits(settings)),
+            timeout_keep_alive=settings.keep_alive_seconds,
             log_config=None,
             access_log=False,
             server_header=False,
             forwarded_allow_ips=settings.trusted_proxies,  # the library's default trusts the whole machine
             lifespan="on",  # a start that fails must end the process, not go on without workers
             timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
+            ssl_context_factory=_modern if certificate else None,
             **certificate,
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has drained
@@ -160,7 +167,13 @@ def build(settings: Settings, folder: Path) -> Parts:
     )
     services = Services(
         pushes=Pushes(
-            metadata, chunks, stager, settings.max_chunk_bytes, worker.stage, worker.wake, worker.forget
+            metadata,
+            chunks,
+            stager,
+            _quotas(settings, metadata, pools_folder),
+            worker.stage,
+            worker.wake,
+            worker.forget,
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         access=Access(metadata, tokens, trail.used),
@@ -185,6 +198,33 @@ def _confinement() -> tuple[str, ...]:
             wants=confinement.WALLS,
         )
     return found
+
+
+def _request_limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(settings.max_json_bytes, settings.max_json_depth, settings.max_uploads)
+
+
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        header_bytes=settings.max_header_bytes,
+        headers=settings.max_headers,
+        bytes_per_second=settings.min_bytes_per_second,
+        seconds=settings.slow_seconds,
+    )
+
+
+def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quotas:
+    celonis = settings.execute_limits is ExecuteLimits.CELONIS
+    return Quotas(
+        metadata,
+        chunk_bytes=settings.max_chunk_bytes,
+        job_bytes=settings.max_job_bytes,
+        pool_bytes=settings.max_pool_bytes,
+        queued_jobs=settings.max_queued_jobs,
+        submissions=CELONIS_SUBMISSIONS if celonis else None,
+        size_of=PoolSizes(pools_folder),
+    )
 
 
 def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:
@@ -294,6 +334,12 @@ def _certificate(settings: Settings, folder: Path) -> dict[str, Any]:
         return {}
     certificate, key = self_signed(folder, settings.host)
     return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key)}
+
+
+def _modern(_config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _shown_host(host: str) -> str:

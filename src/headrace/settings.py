@@ -19,6 +19,11 @@ class StringProfile(StrEnum):
     CELONIS = "celonis"
 
 
+class ExecuteLimits(StrEnum):
+    OPEN = "open"
+    CELONIS = "celonis"
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="forbid")
 
@@ -33,7 +38,30 @@ class Settings(BaseSettings):
         description="strings without a declared length: 'open' keeps them, 'celonis' cuts at 80 characters",
     )
     max_chunk_bytes: int = Field(2**30, gt=0, description="largest chunk taken, in bytes")
+    max_job_bytes: int = Field(0, ge=0, description="most bytes of all chunks of one job; 0: no limit")
+    max_pool_bytes: int = Field(
+        0,
+        ge=0,
+        description="most bytes of a pool on disk, waiting chunks and old versions included; 0: no limit",
+    )
     max_json_bytes: int = Field(2**20, gt=0, description="largest JSON request taken, in bytes")
+    max_json_depth: int = Field(64, gt=0, description="deepest nesting of a JSON request")
+    max_header_bytes: int = Field(
+        2**16, ge=2**10, description="most bytes of a request's line and headers together"
+    )
+    max_headers: int = Field(100, ge=10, description="most headers of a request")
+    max_connections: int = Field(1000, gt=0, description="connections that are open at the same time")
+    max_uploads: int = Field(256, gt=0, description="chunks that are received at the same time")
+    max_queued_jobs: int = Field(10_000, gt=0, description="executed jobs that wait at the same time")
+    execute_limits: ExecuteLimits = Field(
+        ExecuteLimits.OPEN,
+        description="executes: 'open' as many as one likes, 'celonis' 10 a second and 250 in a full UTC hour",
+    )
+    min_bytes_per_second: int = Field(
+        1000, gt=0, description="a client that sends its request more slowly is cut off"
+    )
+    slow_seconds: int = Field(30, gt=0, description="for so long a client may be that slow")
+    keep_alive_seconds: int = Field(20, gt=0, description="how long a connection may rest between requests")
     min_free_disk_bytes: int = Field(
         2**29, ge=0, description="below this much free disk no chunk is taken (507), in bytes"
     )

@@ -15,6 +15,7 @@ import structlog
 
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
+from headrace.durable import disk_full
 from headrace.errors import Busy, ChunkFailed, HeadraceError
 from headrace.loading import Loader, StagingFolder, TakenOver
 from headrace.metadata import Metadata
@@ -294,19 +295,22 @@ class Worker:
             log.warning("the pool's catalog is held by another process; the job waits", job=job.id)
             self._metadata.jobs.release(job.id, job.fence)
             return
-        except Exception:
-            self._stumbled(job)
+        except Exception as error:
+            self._stumbled(job, error)
             return
         try:
             self._loader.maintain(job)
         except Exception:
             log.exception("upkeep failed, and is tried again later", job=job.id)
 
-    def _stumbled(self, job: Job) -> None:
+    def _stumbled(self, job: Job, error: Exception) -> None:
         """ERROR, unless the rows are in the table: then the next claim, after this lease, says DONE."""
         reference = str(uuid4())
         log.exception("load failed", job=job.id, reference=reference)
         if self._loader.is_committed(job):
+            return
+        if full := disk_full(error):
+            self._loader.give_up(job, full.message, full.code)
             return
         line = f"An error of the server; its log has the details under the reference {reference}."
         self._loader.give_up(job, line)

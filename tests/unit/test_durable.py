@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from headrace.durable import sync
+from headrace.durable import disk_full, sync
+from headrace.errors import DiskFull
 
 
 def open_files() -> int:
@@ -47,3 +50,29 @@ def test_a_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="Input/output"):
         sync(tmp_path)
     assert open_files() == handles
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "Disk quota exceeded"),
+    sqlite3.OperationalError("database or disk is full"),
+    RuntimeError('IO Error: Could not write file "x": No space left on device'),
+    caused(ValueError("something"), OSError(errno.ENOSPC, "No space left on device")),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=repr)
+def test_a_full_disk_is_known_by_every_name(error: Exception) -> None:
+    assert isinstance(disk_full(error), DiskFull)
+
+
+@pytest.mark.parametrize(
+    "error", [None, ValueError(), OSError(errno.EACCES, "no"), KeyError("disk")], ids=repr
+)
+def test_all_else_is_not_a_full_disk(error: Exception | None) -> None:
+    assert disk_full(error) is None

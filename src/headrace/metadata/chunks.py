@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, func, insert, select, update
 
-from headrace.errors import JobLocked
+from headrace.errors import JobLocked, TooLarge
 from headrace.metadata.codec import dump_report, read_report
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, StageReport
@@ -19,14 +19,20 @@ class Chunks:
         self._reads = reads
         self._writes = writes
 
-    def add(self, chunk: Chunk) -> Chunk:
-        """Record a chunk that is safe in the store; answers it with its number. Raises JobLocked."""
+    def add(self, chunk: Chunk, *, job_bytes: int = 0) -> Chunk:
+        """Record a chunk that is safe in the store; answers it with its number.
+
+        Raises JobLocked, or TooLarge when the job would have more than ``job_bytes`` (0: no limit).
+        """
         with self._writes.begin() as db:
             new = (jobs.c.id == chunk.job_id) & (jobs.c.status == JobStatus.NEW) & jobs.c.deleted_at.is_(None)
             if db.execute(select(jobs.c.id).where(new)).first() is None:
                 raise JobLocked
-            last = select(func.max(chunks.c.number)).where(chunks.c.job_id == chunk.job_id)
-            numbered = replace(chunk, number=(db.execute(last).scalar() or 0) + 1)
+            so_far = select(func.max(chunks.c.number), func.sum(chunks.c.bytes))
+            number, size = db.execute(so_far.where(chunks.c.job_id == chunk.job_id)).one()
+            if job_bytes and (size or 0) + chunk.bytes > job_bytes:
+                raise TooLarge(f"All chunks of a job may have {job_bytes} bytes.")
+            numbered = replace(chunk, number=(number or 0) + 1)
             db.execute(insert(chunks).values(vars(numbered)))
             return numbered
 
@@ -35,6 +41,21 @@ class Chunks:
         with self._reads.connect() as db:
             query = select(chunks).where(chunks.c.job_id == job_id).order_by(chunks.c.number)
             return [_chunk(row) for row in db.execute(query)]
+
+    def bytes_of_job(self, job_id: str) -> int:
+        query = select(func.coalesce(func.sum(chunks.c.bytes), 0)).where(chunks.c.job_id == job_id)
+        with self._reads.connect() as db:
+            return int(db.execute(query).scalar_one())
+
+    def bytes_of_pool(self, pool_id: str) -> int:
+        """Of the chunks whose raw bytes still lie on the disk."""
+        query = (
+            select(func.coalesce(func.sum(chunks.c.bytes), 0))
+            .join(jobs, jobs.c.id == chunks.c.job_id)
+            .where(jobs.c.pool_id == pool_id, may_still_run)
+        )
+        with self._reads.connect() as db:
+            return int(db.execute(query).scalar_one())
 
     def unstaged(self) -> Sequence[Chunk]:
         """Received chunks of jobs that may still be executed, oldest first."""

@@ -9,14 +9,16 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 
+from headrace.durable import disk_full
 from headrace.metadata.audit import Audit
 from headrace.metadata.chunks import Chunks
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
 from headrace.metadata.signing import Signing
+from headrace.metadata.submissions import Submissions
 
 
 class Metadata:
@@ -32,6 +34,7 @@ class Metadata:
         self.audit = Audit(self.engine, writes)
         self.jobs = Jobs(self.engine, writes)
         self.chunks = Chunks(self.engine, writes)
+        self.submissions = Submissions(self.engine, writes)
 
     def ping(self) -> bool:
         """True; raises if the database does not answer."""
@@ -52,7 +55,13 @@ _PRAGMAS = (
 
 
 def _open(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", pool_size=16, max_overflow=32)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        pool_size=16,
+        max_overflow=32,
+        hide_parameters=True,  # they are rows and hashes of keys: errors are logged
+    )
+    event.listen(engine, "handle_error", _say_disk_full)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
@@ -68,6 +77,11 @@ def _open(path: Path) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _say_disk_full(context: ExceptionContext) -> None:
+    if error := disk_full(context.original_exception):
+        raise error from context.original_exception
 
 
 def _migrate(engine: Engine) -> None:

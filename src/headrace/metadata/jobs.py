@@ -13,14 +13,15 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Engine, Row, and_, func, insert, select, update
 
+from headrace.errors import Overloaded
+from headrace.metadata.claims import first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
-from headrace.metadata.schema import chunks, jobs, may_still_run
-from headrace.model import ChunkState, Counts, Job, JobStatus, PushSpec, TableRef
+from headrace.metadata.schema import jobs, may_still_run
+from headrace.model import Counts, Job, JobStatus
 
-_LOOKED_AT = 500
-"""A claim looks at so many queued jobs at the most."""
+_QUEUED = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
 
 _PRIVATE = ("queue_number", "worker", "lease_until")
 
@@ -73,8 +74,8 @@ class Jobs:
 
     # -- states ----------------------------------------------------------------------------------------
 
-    def queue(self, job_id: str, order_column: str | None, at: datetime) -> bool:
-        """NEW to QUEUED; False if it is no longer NEW."""
+    def queue(self, job_id: str, order_column: str | None, at: datetime, *, most: int | None = None) -> bool:
+        """NEW to QUEUED; False if it is no longer NEW. Raises Overloaded when ``most`` wait already."""
         last = select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
         change = (
             update(jobs)
@@ -88,14 +89,26 @@ class Jobs:
             )
         )
         with self._writes.begin() as db:
-            return db.execute(change).rowcount == 1
+            queued = db.execute(change).rowcount == 1
+            if queued and most is not None and db.execute(_QUEUED).scalar_one() > most:
+                raise Overloaded(f"{most} jobs wait already; execute this one again in a moment.")
+            return queued
 
     def claim(self, worker: str, at: datetime, lease: timedelta) -> Job | None:
-        """The oldest queued job whose chunks are all staged and whose tables nobody older waits for."""
-        if not self._any_to_claim(at):
-            return None  # without taking the lock that every writer needs
+        """The oldest queued job of the pool whose turn it is: staged, its tables wanted by nobody older."""
+        with self._reads.connect() as db:
+            pools = pools_in_turn(db, at)
+        for pool_id in pools:
+            if job := self._claim_of(pool_id, worker, at, lease):
+                return job
+        return None
+
+    def _claim_of(self, pool_id: str, worker: str, at: datetime, lease: timedelta) -> Job | None:
+        with self._reads.connect() as db:
+            if first_free(db, pool_id, at) is None:
+                return None  # without taking the lock that every writer needs
         with self._writes.begin() as db:
-            job_id = _first_free(db, at)
+            job_id = first_free(db, pool_id, at)
             if job_id is None:
                 return None
             db.execute(
@@ -112,12 +125,6 @@ class Jobs:
                 )
             )
             return _job(db.execute(select(jobs).where(jobs.c.id == job_id)).one())
-
-    def _any_to_claim(self, at: datetime) -> bool:
-        expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < at)
-        query = select(jobs.c.id).where(or_(jobs.c.status == JobStatus.QUEUED, expired))
-        with self._reads.connect() as db:
-            return db.execute(query.limit(1)).first() is not None
 
     def heartbeat(self, fences: Iterable[tuple[str, int]], at: datetime, lease: timedelta) -> None:
         """A sign of life of running jobs, given with their fencing numbers."""
@@ -179,6 +186,11 @@ class Jobs:
         with self._reads.connect() as db:
             return db.execute(select(jobs.c.id).where(jobs.c.id == job_id, may_still_run)).first() is not None
 
+    def queued(self) -> int:
+        """How many jobs wait in the queue of the whole installation."""
+        with self._reads.connect() as db:
+            return db.execute(_QUEUED).scalar_one()
+
     def unfinished(self, job_ids: Collection[str]) -> set[str]:
         """Which of these jobs may still need their chunks."""
         query = select(jobs.c.id).where(may_still_run)
@@ -193,40 +205,6 @@ class Jobs:
 
 def _mine(job_id: str, fence: int) -> Any:
     return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.RUNNING)
-
-
-def _first_free(db: Connection, at: datetime) -> str | None:
-    """First come, first served per table: a job waits for every older one that names one of its tables."""
-    busy: set[tuple[str, tuple[str | None, str]]] = set()
-    for row in _waiting(db):
-        tables = {(row.pool_id, ref.folded) for ref in _targets(row.spec)}
-        expired = row.status == JobStatus.RUNNING and row.lease_until is not None and row.lease_until < at
-        if (row.status == JobStatus.QUEUED or expired) and not tables & busy and not _unstaged(db, row.id):
-            return str(row.id)
-        busy |= tables
-    return None
-
-
-def _waiting(db: Connection) -> Sequence[Any]:
-    query = (
-        select(jobs.c.id, jobs.c.pool_id, jobs.c.spec, jobs.c.status, jobs.c.lease_until)
-        .where(jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
-        .order_by(jobs.c.status.desc(), jobs.c.queue_number)  # RUNNING before QUEUED
-        .limit(_LOOKED_AT)
-    )
-    return db.execute(query).all()
-
-
-def _unstaged(db: Connection, job_id: str) -> bool:
-    query = select(chunks.c.id).where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.RECEIVED)
-    return db.execute(query.limit(1)).first() is not None
-
-
-def _targets(spec: dict[str, Any]) -> tuple[TableRef, ...]:
-    names = PushSpec(
-        spec["target_name"], mirror_names=tuple(spec["mirror_names"]), connection_id=spec["connection_id"]
-    )
-    return names.targets
 
 
 def _job(row: Row[Any]) -> Job:

@@ -145,7 +145,9 @@ jobs = Table(
     Column("phases_ms", JSON, nullable=False),
     Column("logs", JSON, nullable=False),
     Index("jobs_of_pool", "pool_id", "created_at"),
-    Index("jobs_by_status", "status", "queue_number"),
+    Index("jobs_by_status", "status", "pool_id", "queue_number"),
+    Index("jobs_by_number", "queue_number"),
+    Index("jobs_by_turn", "pool_id", "started_at"),
 )
 
 chunks = Table(
@@ -167,6 +169,17 @@ chunks = Table(
     Index("chunks_of_job", "job_id", "number", unique=True),
     Index("chunks_by_state", "state"),
 )
+
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("second", Integer, nullable=False),
+    Column("in_second", Integer, nullable=False),
+    Column("hour", Integer, nullable=False),
+    Column("in_hour", Integer, nullable=False),
+)
+"""One row: what was executed in the last second and in the last hour in which anything was."""
 
 may_still_run = and_(
     jobs.c.status.in_((JobStatus.NEW, JobStatus.QUEUED, JobStatus.RUNNING)),

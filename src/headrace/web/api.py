@@ -21,13 +21,16 @@ from headrace.tables import ExportFormat
 from headrace.web import wire
 from headrace.web.context import Asking, Use
 
-_MEDIA_TYPES = {
+MEDIA_TYPES = {
     ExportFormat.CSV: "text/csv; charset=utf-8",
     ExportFormat.PARQUET: "application/vnd.apache.parquet",
     ExportFormat.NDJSON: "application/x-ndjson",
     ExportFormat.ARROW: "application/vnd.apache.arrow.stream",
 }
 
+
+_LAST = 2**31 - 1
+"""The database has no row beyond, and no number far beyond."""
 
 READING = CapacityLimiter(8)
 """Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
@@ -55,7 +58,7 @@ def list_jobs(
     use: Use,
     key: Asking,
     limit: int = Query(100, ge=1, le=1000),
-    offset: int = Query(0, ge=0),
+    offset: int = Query(0, ge=0, le=_LAST),
 ) -> list[dict[str, Any]]:
     """All jobs of the pool ever, newest first; also those that clients have deleted."""
     return [_job(job, ()) for job in use.pushes.ledger(pool_id, key, limit=limit, offset=offset)]
@@ -72,7 +75,7 @@ def get_rejects(
     job_id: str,
     use: Use,
     limit: int = Query(1000, ge=1, le=100_000),
-    offset: int = Query(0, ge=0),
+    offset: int = Query(0, ge=0, le=_LAST),
 ) -> list[dict[str, Any]]:
     """The rows that could not be stored, in the order of chunks and lines."""
     return use.pushes.rejects(pool_id, job_id, limit=limit, offset=offset)
@@ -194,7 +197,7 @@ async def export_table(
     begin = partial(use.pools.export, pool_id, name, connection, format)
     rows = await to_thread.run_sync(begin, limiter=READING)
     first = await _next(rows)  # an error must show before the status is sent
-    return StreamingResponse(_streamed(first, rows), media_type=_MEDIA_TYPES[format])
+    return StreamingResponse(_streamed(first, rows), media_type=MEDIA_TYPES[format])
 
 
 async def _streamed(data: bytes, rest: Generator[bytes]) -> AsyncIterator[bytes]:

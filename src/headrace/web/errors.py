@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace.durable import disk_full
 from headrace.errors import HeadraceError, Internal, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 from headrace.web.noting import failed
 
@@ -81,20 +82,25 @@ class UnknownErrors:
             log.exception("internal error", reference=reference, path=scope.get("path"))
             if started:
                 raise  # half an answer must not look like a whole one
-            known = error if isinstance(error, HeadraceError) else Internal()
+            known = error if isinstance(error, HeadraceError) else disk_full(error) or Internal()
             await render(known, scope["path"], reference=reference)(scope, receive, send)
 
 
 def render(error: HeadraceError, path: str, *, reference: str | None = None) -> JSONResponse:
     status, reference = error.status, reference or str(uuid4())
-    headers = (
-        {"WWW-Authenticate": 'Basic realm="Headrace", charset="UTF-8"'} if _asks_browser(error, path) else {}
-    )
+    headers = _headers(error, path)
     if is_ours(path):
         return JSONResponse(
             _problem(error, reference), status, headers, media_type="application/problem+json"
         )
     return JSONResponse(_vendor(error, reference), status, headers)
+
+
+def _headers(error: HeadraceError, path: str) -> dict[str, str]:
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if _asks_browser(error, path):
+        headers["WWW-Authenticate"] = 'Basic realm="Headrace", charset="UTF-8"'
+    return headers
 
 
 def _asks_browser(error: HeadraceError, path: str) -> bool:

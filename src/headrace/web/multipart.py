@@ -16,6 +16,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from headrace.errors import ChunkUnreadable
 
 _LONGEST_BOUNDARY_LINE = 256
+_MOST_BESIDE = 64 << 10
+"""Fields that nobody reads, part headers, what stands before the first and after the last boundary."""
+
 _NAMES = (b"file", b"chunk")
 _CSV_NAME = re.compile(rb";\s*filename\*?\s*=[^;]*\.csv\"?\s*(;|$)", re.IGNORECASE)
 _FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)  # with a star: in the spelling of RFC 2231
@@ -62,6 +65,7 @@ class MultipartBody:
 
     def __init__(self, boundary: bytes, write: Write) -> None:
         self._write = write
+        self._beside = 0
         self._header = bytearray()
         self._value = bytearray()
         self._takes = False
@@ -83,10 +87,13 @@ class MultipartBody:
         )
 
     def feed(self, data: bytes) -> None:
+        self._beside += len(data)
         try:
             self._parser.write(data)
         except MultipartParseError as error:
             raise ChunkUnreadable(f"The multipart body is malformed: {error}.") from error
+        if self._beside > _MOST_BESIDE:
+            raise ChunkUnreadable(f"The multipart body has more than {_MOST_BESIDE} bytes beside its file.")
 
     def end(self) -> None:
         if not self._ended:
@@ -116,6 +123,7 @@ class MultipartBody:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._takes:
+            self._beside -= end - start
             self._write(memoryview(data)[start:end])
 
     def _all_ends(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from functools import wraps
+from hashlib import sha256
 from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,12 @@ from headrace.errors import NotFound
 from headrace.model import Permission
 from headrace.web import api, audit, errors, keys, oauth, vendor
 from headrace.web.context import Services
-from headrace.web.limits import SmallRequests
+from headrace.web.description import TOLD, describe, operation_id, responses
+from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
 from headrace.web.noting import Noting
 from headrace.web.paths import NormalPaths
 from headrace.web.rules import ANY, OPEN, Endpoint, guard
+from headrace.web.transport import Guard, docs_policy
 
 PUSH, READ, ADMIN = Permission.PUSH, Permission.READ, Permission.ADMIN
 
@@ -189,7 +193,7 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
-def application(services: Services, *, max_json_bytes: int) -> Any:
+def application(services: Services, limits: RequestLimits) -> Any:
     """The ASGI application: a value, made from the services it may call."""
     register_url_convertor("part", Part())
     app = FastAPI(
@@ -207,21 +211,44 @@ def application(services: Services, *, max_json_bytes: int) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
-    small = SmallRequests(app, max_bytes=max_json_bytes, except_for=_UPLOAD_PATHS)
-    return NormalPaths(Noting(small, services.note))
+    noted = Noting(_limited(app, limits), services.note)
+    return NormalPaths(Guard(noted, docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT))))
+
+
+def _limited(app: FastAPI, limits: RequestLimits) -> FewUploads:
+    small = SmallRequests(
+        app, max_bytes=limits.json_bytes, max_depth=limits.json_depth, except_for=_UPLOAD_PATHS
+    )
+    return FewUploads(small, most=limits.uploads, paths=_UPLOAD_PATHS)
+
+
+def _hash_of(script: str) -> str:
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
 def _add(app: FastAPI, route: Endpoint) -> None:
     silent = route.needs == OPEN and not route.changes  # nothing to ask, nothing to note
+    told = TOLD[route.handler]
     app.add_api_route(
         route.path,
         _rendering(route.handler),
         methods=[route.method],
         tags=[route.tag],
+        operation_id=_operation_id(route),
+        status_code=told.status,
         response_model=None,
+        response_class=JSONResponse if told.answer is not None else Response,
+        responses=responses(route.handler, route.path, route.method, has_key=route.needs != OPEN),
         dependencies=[] if silent else [Depends(guard(route))],
         openapi_extra=_BODIES.get(route.handler),
     )
+
+
+def _operation_id(route: Endpoint) -> str:
+    """One handler may serve several paths; the first of them has its name."""
+    first = next(r for r in ROUTES if r.handler is route.handler)
+    name = operation_id(route.handler)
+    return name if first is route else f"{name}.{route.path.rpartition('/')[2]}"
 
 
 def _rendering(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -239,7 +266,7 @@ def _rendering(handler: Callable[..., Any]) -> Callable[..., Any]:
 
 def _add_docs(app: FastAPI) -> None:
     """The API's description and its pages, shipped with the server: nothing comes from another host."""
-    page = _DOCS_PAGE.format(title=app.title)
+    page = _DOCS_PAGE.format(title=app.title, script=_DOCS_SCRIPT)
 
     def docs() -> HTMLResponse:
         return HTMLResponse(page)
@@ -250,7 +277,7 @@ def _add_docs(app: FastAPI) -> None:
         return FileResponse(Path(swagger_ui_path) / name)
 
     def openapi() -> dict[str, Any]:
-        return app.openapi()
+        return describe(app, open_paths=[route.path for route in ROUTES if route.needs == OPEN])
 
     for path, handler in (("/docs", docs), ("/docs/{name:part}", asset), ("/openapi.json", openapi)):
         rule = guard(Endpoint("GET", path, handler, ANY, "docs"), basic=True)
@@ -259,12 +286,14 @@ def _add_docs(app: FastAPI) -> None:
         )
 
 
+_DOCS_SCRIPT = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", validatorUrl: null})'
+
 _DOCS_PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><title>{title}: the API</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css"></head>
 <body><div id="ui"></div>
 <script src="/docs/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "/openapi.json", dom_id: "#ui", validatorUrl: null}})</script>
+<script>{script}</script>
 </body></html>
 """

@@ -108,14 +108,8 @@ def permissions(key: Asking) -> list[dict[str, Any]]:
     return [{"serviceName": "event-collection", "permissions": words}]
 
 
-def team() -> dict[str, Any]:
-    return {
-        "id": "headrace",
-        "name": "Headrace",
-        "domain": "headrace",
-        "trackingEnabled": False,
-        "unlimitedDataPushJobSubmissions": True,
-    }
+def team(use: Use) -> dict[str, Any]:
+    return wire.team(use.pushes.quotas.submissions)
 
 
 def list_pools(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from headrace.errors import InvalidRequest
 from headrace.model import (
     Chunk,
+    ChunkType,
     Column,
     ColumnCsvOptions,
     ColumnKind,
@@ -23,9 +24,11 @@ from headrace.model import (
     DeclaredColumn,
     FileType,
     Job,
+    JobStatus,
     JobType,
     Pool,
     PushSpec,
+    SubmissionLimits,
     Table,
     TableRef,
     UpsertStrategy,
@@ -45,15 +48,32 @@ _TYPE_ALIASES = {"UPSERT": "DELTA"}
 _SCHEMA_TYPES = ("INTEGER", "DATE", "TIME", "DATETIME", "FLOAT", "BOOLEAN", "STRING")
 
 
+def _documented(**schema: Any) -> Any:
+    """A field that is taken leniently, and told strictly."""
+    return Field(None, json_schema_extra=schema)
+
+
+def _one_word_of(*words: str) -> dict[str, Any]:
+    return {"enum": [*words, None]}
+
+
+_NAME = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 255, "pattern": r"\S"}, {"type": "null"}]}
+_TARGET = {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 512, "pattern": r"\S"}]}
+_ID = {"anyOf": [{"type": "string", "format": "uuid"}, {"type": "null"}]}
+_LENGTH = {"minimum": 0, "maximum": _LARGEST_LENGTH}
+
+
 class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
 
 class ColumnTransport(Lenient):
     columnName: str | None = None
-    columnType: str | None = Field(None, description=" | ".join(_SCHEMA_TYPES))
-    fieldLength: int | None = Field(None, description="characters of a STRING; 0 or null: not set")
-    decimals: int | None = Field(None, description="digits after the point of a FLOAT; 0 or null: not set")
+    columnType: str | None = _documented(**_one_word_of(*_SCHEMA_TYPES))
+    fieldLength: int | None = _documented(description="characters of a STRING; 0 or null: not set", **_LENGTH)
+    decimals: int | None = _documented(
+        description="digits after the point of a FLOAT; 0 or null: not set", **_LENGTH
+    )
     pkField: bool | None = None
 
 
@@ -84,16 +104,18 @@ class CSVParsingOptions(Lenient):
 class DataPushJob(Lenient):
     """What clients send to create a job; what only the server sets is ignored."""
 
-    targetName: str | None = None
-    type: str | None = Field(None, description="REPLACE (default) | DELTA")
-    fileType: str | None = Field(None, description="PARQUET (default) | CSV")
-    keys: list[str] | None = None
+    model_config = ConfigDict(json_schema_extra={"required": ["targetName"]})
+
+    targetName: str | None = _documented(**_TARGET)
+    type: str | None = _documented(description="null: REPLACE", **_one_word_of(*JobType))
+    fileType: str | None = _documented(description="null: PARQUET", **_one_word_of(*FileType))
+    keys: list[str] | None = _documented(uniqueItems=True)
     tableSchema: TableTransport | None = None
     csvParsingOptions: CSVParsingOptions | None = None
     connectionId: str | None = None
     dataPoolId: str | None = None
-    upsertStrategy: str | None = None
-    fallbackVarcharLength: int | None = None
+    upsertStrategy: str | None = _documented(**_one_word_of(*UpsertStrategy))
+    fallbackVarcharLength: int | None = _documented(**_LENGTH)
     allowDuplicate: bool | None = None
     mirrorTargetNames: list[str] | None = None
     postExecutionQuery: str | None = None
@@ -122,8 +144,8 @@ class Tag(Kept):
 class DataPool(Kept):
     """A pool; beside ``id`` and ``name`` its fields are kept and given back."""
 
-    id: str | None = Field(None, description="ours: a UUID for a new pool, such as scripts have it")
-    name: str | None = None
+    id: str | None = _documented(description="ours: a UUID for a new pool, such as scripts have it", **_ID)
+    name: str | None = _documented(**_NAME)
     description: str | None = None
     permissions: list[str] | None = None
     configurationStatus: str | None = None
@@ -144,8 +166,8 @@ class DataPool(Kept):
 class DataSource(Kept):
     """A data connection; beside ``id`` and ``name`` its fields are kept and given back."""
 
-    id: str | None = Field(None, description="ours: a UUID to give a new data connection")
-    name: str | None = None
+    id: str | None = _documented(description="ours: a UUID to give a new data connection", **_ID)
+    name: str | None = _documented(**_NAME)
     type: str | None = None
     metadata: Any = None
     uplinkId: str | None = None
@@ -159,6 +181,186 @@ class DataSource(Kept):
     creatorUserId: str | None = None
     creatorUsername: str | None = None
     parameterName: str | None = None
+
+
+# -- the shapes of answers, for the description of the API -----------------------------------------------
+
+
+class Answer(BaseModel):
+    """Nothing is made from them, that would cost; tests and fuzzing hold every real answer to them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ColumnAnswer(Answer):
+    columnName: str
+    columnType: ColumnKind | None
+    fieldLength: int | None
+    decimals: int | None
+    pkField: bool
+
+
+class SchemaAnswer(Answer):
+    tableName: str
+    columns: list[ColumnAnswer]
+
+
+class ColumnOptionsAnswer(Answer):
+    columnName: str
+    dateFormat: str | None
+    decimalSeparator: str | None
+    thousandsSeparator: str | None
+
+
+class CsvAnswer(Answer):
+    escapeSequence: str | None
+    quoteSequence: str | None
+    separatorSequence: str | None
+    lineEnding: str | None
+    charSet: str | None
+    decimalSeparator: str | None
+    thousandSeparator: str | None
+    dateFormat: str | None
+    additionalColumnOptions: list[ColumnOptionsAnswer] | None
+
+
+class JobAnswer(Answer):
+    """A job; times are milliseconds since 1970."""
+
+    id: str
+    dataPoolId: str
+    targetName: str
+    type: JobType
+    fileType: FileType
+    status: JobStatus
+    logs: list[str]
+    keys: list[str] | None
+    tableSchema: SchemaAnswer | None
+    csvParsingOptions: CsvAnswer | None
+    connectionId: str | None
+    upsertStrategy: UpsertStrategy | None
+    fallbackVarcharLength: int | None
+    allowDuplicate: bool
+    mirrorTargetNames: list[str] | None
+    postExecutionQuery: str | None
+    foreignKeys: str | None
+    targetSchema: str
+    lastModified: int
+    lastPing: int | None
+    changeDate: int | None
+
+
+class PushedChunkAnswer(Answer):
+    id: str
+    pushJobId: str
+    type: ChunkType
+    creationDate: int
+    checksum: str
+
+
+class UserAnswer(Answer):
+    id: str
+    name: str
+    email: str | None
+    teamDomain: str
+
+
+class PermissionsAnswer(Answer):
+    serviceName: str
+    permissions: list[str]
+
+
+class TeamAnswer(Answer):
+    id: str
+    name: str
+    domain: str
+    trackingEnabled: bool
+    unlimitedDataPushJobSubmissions: bool
+    dataPushJobSubmissionLimitPerSec: int | None
+    dataPushJobSubmissionLimitPerHour: int | None
+
+
+class PoolAnswer(DataPool):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    name: str
+    permissions: list[str]
+    description: str | None
+    configurationStatus: str
+    locked: bool
+    timeStamp: int
+
+
+class PoolPageAnswer(Answer):
+    pageNumber: int
+    totalCount: int
+    content: list[PoolAnswer]
+
+
+class ConnectionAnswer(DataSource):
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    name: str
+    type: str
+    connected: bool
+    locked: bool
+    configured: bool
+    poolId: str
+    targetSchemaName: str
+
+
+class FoundTableAnswer(Answer):
+    dataSourceId: str
+    name: str
+    alias: str | None
+    schema_: str = Field(alias="schema")
+
+
+class FoundTablesAnswer(Answer):
+    availableTables: list[FoundTableAnswer]
+    lookupSuccessful: bool
+    message: str | None
+
+
+class PoolTableAnswer(Answer):
+    name: str
+    loaderSource: str | None
+    available: bool
+    dataSourceId: str | None
+    dataSourceName: str | None
+    columns: list[Any]
+    type: str
+    schemaName: str
+
+
+class PoolColumnAnswer(Answer):
+    name: str
+    length: int | None
+    type: str
+
+
+class ErrorAnswer(Answer):
+    attribute: str | None
+    error: str
+    errorCode: str
+    additionalInfo: str | None
+
+
+class ErrorsAnswer(Answer):
+    """400: what is wrong with which field."""
+
+    errors: list[ErrorAnswer]
+
+
+class ReferenceAnswer(Answer):
+    """Every other error; ``shortMessage`` is our code."""
+
+    reference: str
+    message: str
+    shortMessage: str
+    error: str | None = None
 
 
 def to_spec(sent: DataPushJob) -> PushSpec:
@@ -325,6 +527,19 @@ def chunk(chunk: Chunk) -> dict[str, Any]:
         "type": chunk.type,
         "creationDate": millis(chunk.received_at),
         "checksum": chunk.sha256,
+    }
+
+
+def team(limits: SubmissionLimits | None) -> dict[str, Any]:
+    """There is one team, which is the installation."""
+    return {
+        "id": "headrace",
+        "name": "Headrace",
+        "domain": "headrace",
+        "trackingEnabled": False,
+        "unlimitedDataPushJobSubmissions": limits is None,
+        "dataPushJobSubmissionLimitPerSec": limits.per_second if limits else None,
+        "dataPushJobSubmissionLimitPerHour": limits.per_hour if limits else None,
     }
 
 

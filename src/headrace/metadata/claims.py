@@ -1,0 +1,69 @@
+"""Which queued job is next: pools take turns, and within a pool it is first come, first served per table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, select
+
+from headrace.metadata.schema import chunks, jobs
+from headrace.model import ChunkState, JobStatus, PushSpec, TableRef
+
+_LOOKED_AT = 500
+"""A claim looks at so many jobs of a pool at the most: whoever waits behind them moves up as they end."""
+
+
+def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
+    """Pools that have a job to claim; the one that was served longest ago comes first."""
+    served = jobs.alias("served")
+    last_turn = (
+        select(served.c.started_at)
+        .where(served.c.pool_id == jobs.c.pool_id, served.c.started_at.is_not(None))
+        .order_by(served.c.started_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < at)
+    turns: dict[str, tuple[str, int]] = {}
+    for waiting in (expired, jobs.c.status == JobStatus.QUEUED):
+        query = select(jobs.c.pool_id, last_turn, func.min(jobs.c.queue_number)).where(waiting)
+        for pool_id, last, first in db.execute(query.group_by(jobs.c.pool_id)):
+            turns.setdefault(pool_id, (last.isoformat() if last else "", first or 0))
+    return sorted(turns, key=turns.__getitem__)
+
+
+def first_free(db: Connection, pool_id: str, at: datetime) -> str | None:
+    """The oldest job of the pool that is staged, and whose tables no older one names."""
+    busy: set[tuple[str | None, str]] = set()
+    for row in _waiting(db, pool_id):
+        tables = {ref.folded for ref in _targets(row.spec)}
+        expired = row.status == JobStatus.RUNNING and row.lease_until is not None and row.lease_until < at
+        if (row.status == JobStatus.QUEUED or expired) and not tables & busy and not row.unstaged:
+            return str(row.id)
+        busy |= tables
+    return None
+
+
+def _waiting(db: Connection, pool_id: str) -> Iterator[Any]:
+    unstaged = (
+        select(chunks.c.id)
+        .where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RECEIVED)
+        .exists()
+        .label("unstaged")
+    )
+    query = (
+        select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, unstaged)
+        .where(jobs.c.pool_id == pool_id, jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
+        .order_by(jobs.c.status.desc(), jobs.c.queue_number)  # RUNNING before QUEUED
+        .limit(_LOOKED_AT)
+    )
+    yield from db.execute(query)
+
+
+def _targets(spec: dict[str, Any]) -> tuple[TableRef, ...]:
+    names = PushSpec(
+        spec["target_name"], mirror_names=tuple(spec["mirror_names"]), connection_id=spec["connection_id"]
+    )
+    return names.targets

@@ -46,7 +46,7 @@ def records(data: bytes, width: int, dialect: Dialect = Dialect()) -> tuple[Rows
     bad: list[BadRecord] = []
     options = "header = false, new_line = '\\n', max_line_size = 100_000_000, buffer_size = 400_000_000"
     written = rewrite(source, destination, dialect, width=width, on_bad=bad.append)
-    rows = duckdb_rows(destination, Dialect(), width + 1, options)
+    rows = duckdb_rows(destination, dialect.plain, width + 1, options)
     assert written == len(rows)
     return rows, bad
 

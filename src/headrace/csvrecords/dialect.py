@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 STANDARD_ENDINGS = ("\n", "\r\n", "\r")
+_USUAL_SEPARATORS = (",", ";", "\t", "|")
 ENDING = re.compile(r"\r\n|\n|\r")
 
 
@@ -47,6 +48,11 @@ class Dialect:
     def own_escape(self) -> str | None:
         """The escape if it means anything besides doubled quotes."""
         return self.escape if self.quote and self.escape and self.escape != self.quote else None
+
+    @property
+    def plain(self) -> Dialect:
+        """How the same records are written plainly. A usual separator stays: most lines are then copied."""
+        return Dialect(self.separator if self.separator in _USUAL_SEPARATORS else ",")
 
     def codec(self, head: bytes = b"") -> str:
         """Python's name of the charset; its byte order is that of the mark in ``head``."""

@@ -32,41 +32,47 @@ class Places:
     def __init__(self, file: BinaryIO, dialect: Dialect) -> None:
         self._own_ending = dialect.own_ending
         self._blocks = blocks(file, dialect)
+        self._held = ""  # what may be the first part of a line ending
+        self._next = 1  # the first line that does not start before this block
+        self._char = 0  # the place in the text of this block that was asked for
+        self._starts: list[int] = []
         self._measure = _Measure(next(self._blocks))
-        self._held = ""
-        self._started = 1  # the number of the first line that starts in this block
-        self._char = len(self._measure.block.text) - len(
-            self._measure.block.text.removeprefix(BYTE_ORDER_MARK)
-        )
-        self._starts = [self._char, *self._split()]
+        text = self._measure.block.text
+        self._find_starts([len(text) - len(text.removeprefix(BYTE_ORDER_MARK))])
 
     def of_line(self, number: int) -> int:
         """Where the line begins."""
-        while number >= self._started + len(self._starts):
-            self._started += len(self._starts)
-            self._advance()
-        self._char = self._starts[number - self._started]
+        while number >= self._next + len(self._starts):
+            self._advance(number)
+        self._char = self._starts[number - self._next]
         return self._measure.bytes_before(self._char)
 
     def undecodable(self) -> tuple[int, int]:
         """The first byte that the charset does not have, from the line on that was asked for: what, where."""
         while (mark := MARK.search(self._measure.block.text, self._char)) is None:
-            self._started += len(self._starts)
-            self._advance()
+            self._advance(0)
         return ord(mark.group()) - UNDECODABLE, self._measure.bytes_before(mark.start())
 
-    def _advance(self) -> None:
+    def _advance(self, wanted: int) -> None:
+        """To the next block; where its lines start is only of interest if the wanted one is among them."""
+        self._next += len(self._starts)
+        self._starts, self._char = [], 0
         self._measure = _Measure(next(self._blocks))
-        self._char = 0
-        self._starts = self._split()
+        text = self._measure.block.text
+        if wanted and not self._own_ending and not self._held and "\r" not in text:
+            count = text.count("\n")
+            if wanted >= self._next + count:
+                self._next += count
+                return
+        self._find_starts([])
 
-    def _split(self) -> list[int]:
-        """Where lines start in the text of the block, after the line that has begun before it."""
+    def _find_starts(self, starts: list[int]) -> None:
+        """Where lines start in the text of the block, behind the one that has begun before it."""
         before = len(self._held)
         lines, endings = split(self._held + self._measure.block.text, self._own_ending)
         self._held = take_back(lines, endings, self._own_ending)
         sizes = (len(line) + len(ending) for line, ending in zip(lines, endings, strict=False))
-        return [max(at - before, 0) for at in accumulate(sizes)]
+        self._starts = starts + [max(at - before, 0) for at in accumulate(sizes)]
 
 
 class _Measure:

@@ -6,14 +6,12 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 from headrace.csvrecords.dialect import ENDING, Dialect
 from headrace.csvrecords.lines import CUT, LONGEST, MARK, RAW, Lines
-from headrace.csvrecords.records import Fields, MalformedRecord, Record, refuse_marks, too_long, unclosed
-
-_NO_SHORT_CUT = -1
+from headrace.csvrecords.records import MalformedRecord, Record, refuse_marks, too_long, unclosed
 
 _Line = tuple[int, str, str]
 """Number, text and ending of a physical line."""
@@ -37,9 +35,9 @@ class BadRecord:
 def rewrite(
     source: Path, destination: Path, dialect: Dialect, *, width: int, on_bad: Callable[[BadRecord], None]
 ) -> int:
-    """Write ``source`` as plain CSV, without its header, and return the number of records written.
+    """Write ``source`` in its plain dialect, without its header, and return the number of records written.
 
-    The result is UTF-8 with ``,``, ``"``, doubled quotes and ``\\n``. It has one more field in front: the
+    The result is UTF-8 with ``"``, doubled quotes and ``\\n``. It has one more field in front: the
     physical line of ``source``, from 1, on which the record starts. None is an empty field, the empty string
     is ``""``. Records that are malformed or do not have ``width`` fields go to ``on_bad`` instead, in the
     order of the file. Memory is bounded; a cell may have 64 Mi characters.
@@ -56,7 +54,7 @@ def rewrite(
 class _Rewriter:
     def __init__(self, dialect: Dialect, width: int, on_bad: Callable[[BadRecord], None]) -> None:
         self._dialect, self._width, self._on_bad = dialect, width, on_bad
-        self._special = _specials(dialect)
+        self._copying = _Copying(dialect, width)
         self._record = Record(dialect)
         self._start = 1  # the line on which the record starts
         self._text = io.StringIO()  # of the record so far
@@ -69,16 +67,24 @@ class _Rewriter:
     def take(self, lines: list[str], endings: list[str], *, clean: bool) -> bytes:
         """Read on; the bytes of the records that are complete now."""
         self._clean = clean
-        separator, special, out = self._dialect.separator, self._special, self._out
-        gaps = self._short_cut()
+        if self._at_rest() and self._copying.takes_all(lines):
+            mark = self._copying.separator
+            self._out += [f"{number}{mark}{line}\n" for number, line in enumerate(lines, self._number + 1)]
+            self._number += len(lines)
+        else:
+            self._take_each(lines, endings)
+        return self._flush()
+
+    def _take_each(self, lines: list[str], endings: list[str]) -> None:
+        copy, out, separator = self._copying.copy, self._out, self._copying.separator
+        at_rest = self._at_rest()
         for line, ending in zip(lines, endings, strict=True):
             self._number += 1
-            if line.count(separator) == gaps and not any(map(line.__contains__, special)):
-                out.append(f"{self._number},{line if separator == ',' else line.replace(separator, ',')}\n")
+            if at_rest and (copied := copy(line)) is not None:
+                out.append(f"{self._number}{separator}{copied}\n")
             else:
                 self._read(iter([(self._number, line, ending)]))
-                gaps = self._short_cut()
-        return self._flush()
+                at_rest = self._at_rest()
 
     def finish(self) -> bytes:
         """The bytes of the last records."""
@@ -92,10 +98,9 @@ class _Rewriter:
         self._out.clear()
         return data
 
-    def _short_cut(self) -> int:
-        """How many separators a line must have that may be copied as it is."""
-        busy = self._header or self._record.open or not self._clean
-        return _NO_SHORT_CUT if busy else self._width - 1
+    def _at_rest(self) -> bool:
+        """Whether the next line begins a record, and has only what its charset has."""
+        return not self._header and not self._record.open and self._clean
 
     def _read(self, lines: Iterator[_Line]) -> None:
         waiting = [lines]
@@ -133,7 +138,8 @@ class _Rewriter:
                 raise MalformedRecord("too-few-fields", f"{len(fields)} fields instead of {width}")
             if any(extra is not None for extra in fields[width:]):
                 raise MalformedRecord("too-many-fields", f"{len(fields)} fields instead of {width}")
-            self._out.append(f"{self._start},{_plain(fields[:width])}\n")
+            separator = self._copying.separator
+            self._out.append(f"{self._start}{separator}{separator.join(map(_quoted, fields[:width]))}\n")
         self._next()
 
     def _give_up(self) -> Iterator[_Line]:
@@ -158,18 +164,47 @@ class _Rewriter:
         self._header = False
 
 
-def _specials(dialect: Dialect) -> tuple[str, ...]:
-    """The texts that a line must not hold if it is to be copied as it is."""
-    special = {'"', dialect.quote or '"'}
-    if dialect.separator != ",":
-        special.add(",")
-    if dialect.own_ending:
-        special |= {"\n", "\r"}
-    return tuple(special - {dialect.separator})
+class _Copying:
+    """Which lines are the same in the plain dialect: nearly all of a usual file, so they are told quickly."""
+
+    def __init__(self, dialect: Dialect, width: int) -> None:
+        self.separator = dialect.plain.separator
+        self._own_separator = dialect.separator
+        self._replaces = dialect.separator != self.separator
+        self._gaps = width - 1
+        special = {'"', dialect.quote or '"', *("\r\n" if dialect.own_ending else "")}
+        special |= {self.separator} if self._replaces else set()
+        self._special = tuple(special - {dialect.separator})
+        self._escape = dialect.own_escape or "\n"
+        usual = dialect.quote == '"' and not self._replaces and not dialect.own_ending
+        self._well_quoted = _well_quoted(self.separator, width).fullmatch if usual else None
+
+    def takes_all(self, lines: list[str]) -> bool:
+        """Whether all are the same, and hold no quote."""
+        text = "".join(lines)
+        if self._replaces or any(map(text.__contains__, self._special)):
+            return False
+        return set(map(str.count, lines, repeat(self.separator))) == {self._gaps}
+
+    def copy(self, line: str) -> str | None:
+        """The record of this line; None if it must be read field by field."""
+        if not any(map(line.__contains__, self._special)):
+            if line.count(self._own_separator) != self._gaps:
+                return None
+            return line.replace(self._own_separator, self.separator) if self._replaces else line
+        if self._well_quoted and self._well_quoted(line) and self._escape not in line:
+            return line
+        return None
 
 
-def _plain(fields: Fields) -> str:
-    return ",".join(["" if field is None else '"' + field.replace('"', '""') + '"' for field in fields])
+def _well_quoted(separator: str, width: int) -> re.Pattern[str]:
+    """A record of one line, each field of which is wholly quoted or holds no quote. It never tries twice."""
+    field = f'(?:"[^"]*+(?:""[^"]*+)*+"|[^"{re.escape(separator)}]*+)'
+    return re.compile(f"{field}(?:{re.escape(separator)}{field}){{{width - 1}}}+")
+
+
+def _quoted(field: str | None) -> str:
+    return "" if field is None else '"' + field.replace('"', '""') + '"'
 
 
 def _numbered(text: str, number: int, own_ending: str | None) -> Iterator[_Line]:

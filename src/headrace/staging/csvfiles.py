@@ -28,11 +28,12 @@ def stage_csv(task: StageTask, scratch: Scratch) -> StageReport:
     names = header(head, complete=len(head) < HEAD_BYTES, csv=task.csv)
     columns = [f"c{n}" for n in range(len(names))]
     fields, notes = fields_of(task, [(c, name, "VARCHAR") for c, name in zip(columns, names, strict=True)])
-    direct = csvrecords.direct_dialect(task.source, dialect_of(task.csv))
+    dialect = dialect_of(task.csv)
+    direct = csvrecords.direct_dialect(task.source, dialect)
 
     def rewritten() -> Numbered:
         bad_rows = _rewrite(task, scratch, len(names))
-        relation = _read_csv(scratch.records, Dialect(), columns, header=False, numbered=True)
+        relation = _read_csv(scratch.records, dialect.plain, columns, header=False, numbered=True)
         return Numbered(relation, bad_rows, located=lambda rejects: _located(task, rejects))
 
     report = write_rows(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+import counted
 from harness import RunningServer, create_pool
 
 # on a busy machine a slow example is no finding; what must land is decided by the same examples each time
@@ -42,3 +44,19 @@ def api(server: RunningServer) -> Iterator[httpx.Client]:
 @pytest.fixture
 def pool(api: httpx.Client, request: pytest.FixtureRequest) -> str:
     return create_pool(api, request.node.name)
+
+
+# -- suites that count ---------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> None:
+    item.user_properties += counted.taken()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for of_kind in terminalreporter.stats.values() for report in of_kind]
+    properties = [p for r in reports if getattr(r, "when", "") == "call" for p in r.user_properties]
+    if found := list(counted.lines(properties)):
+        terminalreporter.section("counted")
+        terminalreporter.write("".join(f"{line}\n" for line in found))

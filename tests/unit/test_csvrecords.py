@@ -41,11 +41,11 @@ def duckdb_rows(path: Path, dialect: Dialect, width: int, options: str) -> Rows:
 
 def records(data: bytes, width: int, dialect: Dialect = Dialect()) -> tuple[Rows, list[BadRecord]]:
     """The records of a file as DuckDB reads them from the rewritten one, each with its line in front."""
-    source, destination = FOLDER / "source.csv", FOLDER / "plain.csv"
-    source.write_bytes(data)
+    destination = FOLDER / "plain.csv"
     bad: list[BadRecord] = []
     options = "header = false, new_line = '\\n', max_line_size = 100_000_000, buffer_size = 400_000_000"
-    written = rewrite(source, destination, dialect, width=width, on_bad=bad.append)
+    with destination.open("wb") as out:
+        written = rewrite(io.BytesIO(data), out, dialect, width=width, on_bad=bad.append)
     rows = duckdb_rows(destination, dialect.plain, width + 1, options)
     assert written == len(rows)
     return rows, bad

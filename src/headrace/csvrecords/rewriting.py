@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice, repeat
-from pathlib import Path
+from typing import BinaryIO
 
 from headrace.csvrecords.dialect import ENDING, Dialect
 from headrace.csvrecords.lines import CUT, LONGEST, MARK, RAW, Lines
@@ -33,21 +33,20 @@ class BadRecord:
 
 
 def rewrite(
-    source: Path, destination: Path, dialect: Dialect, *, width: int, on_bad: Callable[[BadRecord], None]
+    source: BinaryIO, out: BinaryIO, dialect: Dialect, *, width: int, on_bad: Callable[[BadRecord], None]
 ) -> int:
-    """Write ``source`` in its plain dialect, without its header, and return the number of records written.
+    """Write ``source`` to ``out`` in its plain dialect, without its header, and return the number of records written.
 
     The result is UTF-8 with ``"``, doubled quotes and ``\\n``. It has one more field in front: the
     physical line of ``source``, from 1, on which the record starts. None is an empty field, the empty string
     is ``""``. Records that are malformed or do not have ``width`` fields go to ``on_bad`` instead, in the
     order of the file. Memory is bounded; a cell may have 64 Mi characters.
     """
-    with source.open("rb") as file, destination.open("wb") as out:
-        rewriter = _Rewriter(dialect, width, on_bad)
-        lines = Lines(file, dialect)
-        for texts, endings in lines:
-            out.write(rewriter.take(texts, endings, clean=lines.clean))
-        out.write(rewriter.finish())
+    rewriter = _Rewriter(dialect, width, on_bad)
+    lines = Lines(source, dialect)
+    for texts, endings in lines:
+        out.write(rewriter.take(texts, endings, clean=lines.clean))
+    out.write(rewriter.finish())
     return rewriter.written
 
 

@@ -65,7 +65,11 @@ def _read_csv(
 def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
     """The same records, numbered, in a CSV that the engine surely reads; answers how many could not be."""
     count = 0
-    with scratch.bad_records.open("w", encoding="utf-8") as out:
+    with (
+        task.source.open("rb") as source,
+        scratch.records.open("wb") as records,
+        scratch.bad_records.open("w", encoding="utf-8") as out,
+    ):
 
         def note(bad: BadRecord) -> None:
             nonlocal count
@@ -73,7 +77,7 @@ def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
             reject = Reject(bad.line, None, None, bad.message, bad.code, bad.raw)
             out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
 
-        csvrecords.rewrite(task.source, scratch.records, dialect_of(task.csv), width=width, on_bad=note)
+        csvrecords.rewrite(source, records, dialect_of(task.csv), width=width, on_bad=note)
     return count
 
 

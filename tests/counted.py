@@ -29,4 +29,4 @@ class Counting:
         if _counts:
             terminalreporter.section("cases")
         for name, (cases, differences) in sorted(_counts.items()):
-            terminalreporter.line(f"{name}: {cases} cases, {differences} differences")
+            terminalreporter.line(f"{name}: {cases:,} cases, {differences:,} differences")

@@ -270,9 +270,23 @@ def test_lines_are_those_of_the_file(chunks: Chunks, ending: str, charset: str |
     assert staged.reject_lines == [5, 9, 10]
     value, other, record = staged.report.first_rejects
     expected = "INTEGER (64 bit, no fraction)"
-    assert value == Reject(5, "n", "bad", expected, "value-does-not-fit", '{"n":"bad","text":"b"}')
-    assert other.value == "worse"
-    assert record == Reject(10, None, None, "1 fields instead of 2", "too-few-fields", "4")
+    places = [len(mark + (ending.join(lines[:n]) + ending).encode(codec)) for n in (4, 8, 9)]
+    raw = '{"n":"bad","text":"b"}'
+    assert value == Reject(5, "n", "bad", expected, "value-does-not-fit", raw, places[0])
+    assert (other.value, other.byte_offset) == ("worse", places[1])
+    assert record == Reject(10, None, None, "1 fields instead of 2", "too-few-fields", "4", places[2])
+
+
+@pytest.mark.parametrize(
+    ("charset", "line", "byte"), [("utf-8", "é,", 0xFF), ("cp1252", "é,", 0x81), ("shift_jis", "あ,", 0x82)]
+)
+def test_a_byte_that_the_charset_lacks_is_named(chunks: Chunks, charset: str, line: str, byte: int) -> None:
+    head, start = 'n,t\n1,"x\ny"\n'.encode(charset), line.encode(charset)
+    staged = chunks.both(head + start + bytes([byte]) + b"\n2,y\n", csv=CsvOptions(charset=charset))
+    (reject,) = staged.report.first_rejects
+    assert (reject.line, reject.code, reject.byte_offset) == (4, "undecodable", len(head))
+    at = len(head + start)
+    assert reject.expected == f"the byte 0x{byte:02X} at offset {at} is no text in this charset"
 
 
 def test_only_the_first_ten_rejects_are_in_the_report(chunks: Chunks) -> None:

@@ -12,8 +12,16 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from headrace import csvrecords
-from headrace.csvrecords import BadRecord, Dialect, MalformedRecord, direct_dialect, first_record, rewrite
+from headrace.csvrecords import (
+    BadRecord,
+    Dialect,
+    MalformedRecord,
+    direct_dialect,
+    first_record,
+    lines,
+    rewrite,
+    rewriting,
+)
 
 CONNECTION = duckdb.connect(config={"threads": "1"})
 FOLDER = Path(tempfile.mkdtemp(prefix="headrace-csv-"))
@@ -33,12 +41,12 @@ def duckdb_rows(path: Path, dialect: Dialect, width: int, options: str) -> Rows:
 
 def records(data: bytes, width: int, dialect: Dialect = Dialect()) -> tuple[Rows, list[BadRecord]]:
     """The records of a file as DuckDB reads them from the rewritten one, each with its line in front."""
-    source, destination = FOLDER / "source.csv", FOLDER / "plain.csv"
-    source.write_bytes(data)
+    destination = FOLDER / "plain.csv"
     bad: list[BadRecord] = []
     options = "header = false, new_line = '\\n', max_line_size = 100_000_000, buffer_size = 400_000_000"
-    written = rewrite(source, destination, dialect, width=width, on_bad=bad.append)
-    rows = duckdb_rows(destination, Dialect(), width + 1, options)
+    with destination.open("wb") as out:
+        written = rewrite(io.BytesIO(data), out, dialect, width=width, on_bad=bad.append)
+    rows = duckdb_rows(destination, dialect.plain, width + 1, options)
     assert written == len(rows)
     return rows, bad
 
@@ -159,8 +167,9 @@ def test_raw_text_is_cut() -> None:
 
 
 def test_lines_that_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csvrecords, "_BLOCK", 8)
-    monkeypatch.setattr(csvrecords, "_LONGEST", 20)
+    monkeypatch.setattr(lines, "BLOCK", 8)
+    for module in (lines, rewriting):
+        monkeypatch.setattr(module, "LONGEST", 20)
     data = b"a,b\n" + b'"' * 101 + b'\n1,2\n"x\n' + b"5,6\n" * 8 + b"y" * 99
     rows, bad = records(data, 2)
     assert rows == [["3", "1", "2"]] + [[str(n), "5", "6"] for n in range(5, 13)]
@@ -379,7 +388,7 @@ def test_every_dialect_survives(data: st.DataObject, dialect: Dialect, block: in
     file = written(rows, dialect, data.draw)
     assume(not file.decode(dialect.charset).startswith("\ufeff\ufeff"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csvrecords, "_BLOCK", block)
+        patch.setattr(lines, "BLOCK", block)
         found = only_good(file, len(rows[0]), dialect)
     assert [row[1:] for row in found] == rows[1:]
     assert first_record(file, dialect, complete=True) == rows[0]
@@ -436,7 +445,7 @@ def test_duckdb_never_misreads_what_it_reads_directly(text: str, width: int, dia
 def test_blocks_do_not_matter(data: bytes, block: int) -> None:
     whole = records(data, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csvrecords, "_BLOCK", block)
+        patch.setattr(lines, "BLOCK", block)
         assert records(data, 2) == whole
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from headrace import csvrecords
 from headrace.conversion import literal
-from headrace.csvrecords import BadRecord, Dialect
+from headrace.csvrecords import BadRecord, Dialect, Places
 from headrace.model import Reject, StageReport
 from headrace.staging.fields import fields_of
 from headrace.staging.looking import HEAD_BYTES, dialect_of, header
@@ -27,11 +28,13 @@ def stage_csv(task: StageTask, scratch: Scratch) -> StageReport:
     names = header(head, complete=len(head) < HEAD_BYTES, csv=task.csv)
     columns = [f"c{n}" for n in range(len(names))]
     fields, notes = fields_of(task, [(c, name, "VARCHAR") for c, name in zip(columns, names, strict=True)])
-    direct = csvrecords.direct_dialect(task.source, dialect_of(task.csv))
+    dialect = dialect_of(task.csv)
+    direct = csvrecords.direct_dialect(task.source, dialect)
 
     def rewritten() -> Numbered:
         bad_rows = _rewrite(task, scratch, len(names))
-        return Numbered(_read_csv(scratch.records, Dialect(), columns, header=False, numbered=True), bad_rows)
+        relation = _read_csv(scratch.records, dialect.plain, columns, header=False, numbered=True)
+        return Numbered(relation, bad_rows, located=lambda rejects: _located(task, rejects))
 
     report = write_rows(
         fields,
@@ -62,7 +65,11 @@ def _read_csv(
 def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
     """The same records, numbered, in a CSV that the engine surely reads; answers how many could not be."""
     count = 0
-    with scratch.bad_records.open("w", encoding="utf-8") as out:
+    with (
+        task.source.open("rb") as source,
+        scratch.records.open("wb") as records,
+        scratch.bad_records.open("w", encoding="utf-8") as out,
+    ):
 
         def note(bad: BadRecord) -> None:
             nonlocal count
@@ -70,5 +77,17 @@ def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
             reject = Reject(bad.line, None, None, bad.message, bad.code, bad.raw)
             out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
 
-        csvrecords.rewrite(task.source, scratch.records, dialect_of(task.csv), width=width, on_bad=note)
+        csvrecords.rewrite(source, records, dialect_of(task.csv), width=width, on_bad=note)
     return count
+
+
+def _located(task: StageTask, rejects: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The rejects of a file, in its order, each with where it stands in bytes."""
+    with task.source.open("rb") as file:
+        places = Places(file, dialect_of(task.csv))
+        for reject in rejects:
+            reject["byte_offset"] = places.of_line(reject["line"])
+            if reject["code"] == "undecodable":
+                byte, at = places.undecodable()
+                reject["expected"] = f"the byte 0x{byte:02X} at offset {at} is no text in this charset"
+            yield reject

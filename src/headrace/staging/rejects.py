@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import merge
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from headrace.staging.tasks import Field, Scratch
 FIRST_REJECTS = 10
 _LONGEST_VALUE = 200
 _LONGEST_RAW = 2000
+
+Locate = Callable[[Iterable[dict[str, Any]]], Iterator[dict[str, Any]]]
 
 
 def write_rejects(relation: str, fields: Sequence[Field], any_bad: str, path: Path) -> int:
@@ -35,12 +37,12 @@ def write_rejects(relation: str, fields: Sequence[Field], any_bad: str, path: Pa
     return int(db().execute(f"COPY ({query}) TO {literal(str(path))} (FORMAT json)").fetchall()[0][0])
 
 
-def merge_rejects(scratch: Scratch) -> tuple[Reject, ...]:
+def merge_rejects(scratch: Scratch, located: Locate) -> tuple[Reject, ...]:
     """Bad records and bad values as one file, by line; answers the first of them."""
     first: list[Reject] = []
     sources = [_read_rejects(path) for path in (scratch.bad_records, scratch.bad_values) if path.exists()]
     with scratch.rejects.open("w", encoding="utf-8") as out:
-        for reject in merge(*sources, key=lambda r: int(r["line"])):
+        for reject in located(merge(*sources, key=lambda r: int(r["line"]))):
             out.write(json.dumps(reject, ensure_ascii=False) + "\n")
             if len(first) < FIRST_REJECTS:
                 first.append(Reject(**reject))

@@ -17,7 +17,7 @@ from headrace.conversion import Source, is_bad, lenient, literal, quoted, strict
 from headrace.durable import sync
 from headrace.model import FLOAT, UNKNOWN, Column, ColumnKind, ColumnType, Cut, StageReport, decimal
 from headrace.staging.engine import db
-from headrace.staging.rejects import merge_rejects, write_rejects
+from headrace.staging.rejects import Locate, merge_rejects, write_rejects
 from headrace.staging.tasks import Field, Scratch
 
 _USUAL_WIDTH = 50
@@ -27,10 +27,14 @@ _DICTIONARY_BYTES = 128 << 20
 
 @dataclass(frozen=True)
 class Numbered:
-    """The rows for the careful way, with their place in the file as ``_line``; ``bad_rows`` are not there."""
+    """The rows for the careful way, with their place in the file as ``_line``; ``bad_rows`` are not there.
+
+    ``located`` says of rejects, in the order of the file, where they stand in bytes, if the file is text.
+    """
 
     relation: str
     bad_rows: int
+    located: Locate = iter
 
 
 def write_rows(
@@ -41,7 +45,7 @@ def write_rows(
     if report:
         return report
     numbered = careful()
-    return _careful(numbered.relation, fields, scratch, numbered.bad_rows)
+    return _careful(numbered, fields, scratch)
 
 
 # -- the straight way ----------------------------------------------------------------------------------
@@ -102,14 +106,15 @@ def _columns(fields: Sequence[Field]) -> tuple[Column, ...]:
 # -- the careful way -----------------------------------------------------------------------------------
 
 
-def _careful(relation: str, fields: Sequence[Field], scratch: Scratch, bad_rows: int) -> StageReport:
+def _careful(numbered: Numbered, fields: Sequence[Field], scratch: Scratch) -> StageReport:
+    relation, bad_rows = numbered.relation, numbered.bad_rows
     declared, fields = fields, [_exact(f, relation) for f in fields]
     any_bad = " OR ".join(is_bad(f.source, f.type) for f in fields)
     bad_values = write_rejects(relation, fields, any_bad, scratch.bad_values)
     good = f"(SELECT * FROM {relation} WHERE NOT ({any_bad}))"
     cuts = _cuts(good, fields)
     rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", len(fields), scratch.staged)
-    first = merge_rejects(scratch) if bad_rows + bad_values else ()
+    first = merge_rejects(scratch, numbered.located) if bad_rows + bad_values else ()
     notes = tuple(
         f"The column {before.name} holds values that do not fit {before.type}: stored as {after.type}."
         for before, after in zip(declared, fields, strict=True)

@@ -61,12 +61,12 @@ _NATURAL = {
     '"NULL"': UNKNOWN,
 }
 
-_ISO_STAMP = r"\s*\d{4}-\d\d?-\d\d?([ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?)?\s*"
-_ISO_ZONED = (
-    r"\s*\d{4}-\d\d?-\d\d?[ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?"
-    r"(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Za-z][A-Za-z_/+-]*)\s*"
-)
-_ISO_TIME = r"\s*\d\d?:\d\d(:\d\d(\.\d{1,9})?)?\s*"
+_YEAR = r"(\d{3}[1-9]|\d\d[1-9]\d|\d[1-9]\d\d|[1-9]\d{3})"  # 0001 to 9999
+_ISO_DAY = rf"{_YEAR}-\d\d?-\d\d?"
+_CLOCK = r"([01]?\d|2[0-3]):\d\d(:\d\d(\.\d{1,9})?)?"  # the casts take 24:00:00 for the next day
+_ISO_STAMP = rf"\s*{_ISO_DAY}([ T]{_CLOCK})?\s*"
+_ISO_ZONED = rf"\s*{_ISO_DAY}[ T]{_CLOCK}(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Za-z][A-Za-z_/+-]*)\s*"
+_ISO_TIME = rf"\s*{_CLOCK}\s*"
 _WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
 
 
@@ -247,21 +247,26 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType, cast: str) -
     zoned = f"make_timestamp(epoch_us(TRY_CAST(trim({text}) AS TIMESTAMPTZ)))"
     return [
         *cases,
-        (_usual_spelling(text, target), f"{cast}({text} AS {sql_type(target)})"),
+        *((usual, f"{cast}({text} AS {sql_type(target)})") for usual in _usual_spellings(text, target)),
         (f"regexp_full_match({text}, '{_ISO_STAMP}') AND {_fits(stamp, target)}", _narrowed(stamp, target)),
         (f"regexp_full_match({text}, '{_ISO_ZONED}') AND {_fits(zoned, target)}", _narrowed(zoned, target)),
     ]
 
 
-def _usual_spelling(text: str, target: ColumnType) -> str:
-    """Nearly every value, told without a pattern's cost: no zone has room in these lengths."""
+def _usual_spellings(text: str, target: ColumnType) -> list[str]:
+    """Nearly every value, told without a pattern's cost. What the casts would misread is left out.
+
+    That is: what follows a day (``2024-01-1x``), years with a sign or of fewer digits, the year 0, hour 24;
+    and zones, for which there is no room here, but for Z.
+    """
     if target.kind is ColumnKind.DATE:
-        return f"{text} LIKE '____-__-__' AND {text} >= '0'"
-    return (
-        f"{text} LIKE '____-__-_____:__:__.%' AND strlen({text}) <= 23 "
-        f"AND NOT contains({text}, '.-') AND NOT contains({text}, '.+') "
-        f"OR strlen({text}) = 19 AND {text} LIKE '____-__-_____:__:__'"
-    )
+        return [f"{text} GLOB '????-??-?[0-9]' AND {text} >= '0001'"]
+    return [
+        f"strlen({text}) {length} AND {text} >= '0001' "
+        f"AND {text} GLOB '????-??-?[0-9]{between}[0-2]?:??:??{fraction}' AND NOT contains({text}, '{between}24:')"
+        for between in " T"
+        for length, fraction in (("<= 23", ".[0-9]*"), ("= 19", ""))
+    ]
 
 
 def _fits(stamp: str, target: ColumnType) -> str:

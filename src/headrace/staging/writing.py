@@ -84,7 +84,8 @@ def _cut(value: str, length: int) -> str:
 
 
 def _write(query: str, columns: int, path: Path) -> int:
-    options = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1"
+    # V2: its encodings are cheaper to write and to read, and a tenth smaller
+    options = "FORMAT parquet, PARQUET_VERSION V2, COMPRESSION zstd, COMPRESSION_LEVEL 1"
     if columns > _USUAL_WIDTH:  # the writer holds a row group in memory, and a dictionary for each column
         rows_a_group = max(2048, _CELLS_A_GROUP // columns)
         dictionary = max(8192, _DICTIONARY_BYTES // columns)

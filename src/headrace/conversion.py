@@ -263,7 +263,8 @@ def _usual_spellings(text: str, target: ColumnType) -> list[str]:
         return [f"{text} GLOB '????-??-?[0-9]' AND {text} >= '0001'"]
     return [
         f"strlen({text}) {length} AND {text} >= '0001' "
-        f"AND {text} GLOB '????-??-?[0-9]{between}[0-2]?:??:??{fraction}' AND NOT contains({text}, '{between}24:')"
+        f"AND {text} GLOB '????-??-?[0-9]{between}[0-2]?:??:??{fraction}' "
+        f"AND NOT contains({text}, '{between}24:')"
         for between in " T"
         for length, fraction in (("<= 23", ".[0-9]*"), ("= 19", ""))
     ]

@@ -8,6 +8,7 @@ NULL in silence: the engine's own casts would do so (``'1.5'`` to 2, ``10:00+02:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from headrace.datepatterns import read_pattern
@@ -26,8 +27,8 @@ from headrace.model import (
     decimal,
 )
 
-TRUE_WORDS = ("true", "t", "yes", "y", "1", "x")
-FALSE_WORDS = ("false", "f", "no", "n", "0")
+TRUE_WORDS = ("true", "t", "yes", "y", "on", "1", "x")
+FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
 
 _SQL_TYPES = {
     ColumnKind.STRING: "VARCHAR",
@@ -66,8 +67,14 @@ _ISO_DAY = rf"{_YEAR}-\d\d?-\d\d?"
 _CLOCK = r"([01]?\d|2[0-3]):\d\d(:\d\d(\.\d{1,9})?)?"  # the casts take 24:00:00 for the next day
 _ISO_STAMP = rf"\s*{_ISO_DAY}([ T]{_CLOCK})?\s*"
 _ISO_ZONED = rf"\s*{_ISO_DAY}[ T]{_CLOCK}(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Za-z][A-Za-z_/+-]*)\s*"
-_ISO_TIME = rf"\s*{_CLOCK}\s*"
+_ISO_TIME = rf"\s*{_CLOCK}Z?\s*"
 _WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
+_SIGN_ELSEWHERE = r"^\s*(?:\(\s*([^()+-]*?)\s*\)|([^()+-]*?)\s*-)\s*$"  # (12) and 12-
+_ZERO = r"[^1-9eE]*([eE].*)?"
+_FEW_DIGITS_WITH_EXPONENT = r"\s*[+-]?[\d.]{1,15}[eE][+-]?\d{1,2}\s*"
+
+_SAME_SEPARATORS = (" \u00a0\u202f\u2009", "'\u2019")
+"""Separators of thousands that one key of a keyboard stands for: a writer takes now this, now that."""
 
 
 def sql_type(type: ColumnType) -> str:
@@ -179,12 +186,33 @@ def _present(source: Source) -> str:
 
 
 def _plain_number(text: str, options: ColumnCsvOptions) -> str:
-    """The number with a point, or spoilt if it has a point where the point means nothing."""
+    """The number with a point and nothing between its digits, or spoilt by a ``?`` where it is misspelt."""
+    point = options.decimal_separator or "."
     if separator := options.thousands_separator:
-        text = f"replace({text}, {literal(separator)}, '')"
-    if (separator := options.decimal_separator) and separator != ".":
-        text = f"replace(replace({text}, '.', '?'), {literal(separator)}, '.')"
+        text = _ungrouped(text, separator, point)
+    if point != ".":
+        text = f"replace(replace({text}, '.', '?'), {literal(point)}, '.')"
     return text
+
+
+def _ungrouped(text: str, separator: str, point: str) -> str:
+    """Without separators of thousands, if they stand where they may: groups of three before the point."""
+    alike = next((chars for chars in _SAME_SEPARATORS if separator in chars), None)
+    between = f"[{alike}]" if alike else re.escape(separator)
+    there = (
+        f"regexp_matches({text}, {literal(between)})" if alike else f"contains({text}, {literal(separator)})"
+    )
+    fraction = "" if point == separator else f"({re.escape(point)}\\d*)?"
+    number = rf"\s*[+(-]?\s*(\d{{1,3}}({between}\d{{3}})*|\d*){fraction}\s*[)-]?\s*"
+    return (
+        f"CASE WHEN NOT {there} THEN {text} WHEN regexp_full_match({text}, {literal(number)}) "
+        f"THEN regexp_replace({text}, {literal(between)}, '', 'g') ELSE '?' END"
+    )
+
+
+def _signed(text: str) -> str:
+    """With its sign in front: accountants write (12), SAP 12-."""
+    return f"regexp_replace({text}, {literal(_SIGN_ELSEWHERE)}, '-\\1\\2')"
 
 
 def _cases(text: str, source: Source, target: ColumnType, cast: str) -> list[tuple[str, str]]:
@@ -192,38 +220,55 @@ def _cases(text: str, source: Source, target: ColumnType, cast: str) -> list[tup
         case ColumnKind.INTEGER:
             return _integer_cases(text)
         case ColumnKind.FLOAT:
-            number = f"TRY_CAST({text} AS DOUBLE)"
-            return [(f"isfinite({number}) AND NOT contains({text}, '_')", number)]
+            return [_float_case(text), _float_case(_signed(text))]
         case ColumnKind.DECIMAL:
             return _decimal_cases(text, target)
         case ColumnKind.BOOLEAN:
-            return _boolean_cases(text)
+            return _boolean_cases(text, source.options)
         case _:
             return _time_cases(text, source.options.date_format, target, cast)
 
 
 def _integer_cases(text: str) -> list[tuple[str, str]]:
     number = f"TRY_CAST({text} AS BIGINT)"
+    signed = _signed(text)
     return [
         # the usual spelling, proved by writing the number again: cheaper than a pattern
         (f"CAST({number} AS VARCHAR) = {text}", number),
-        (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(_WHOLE_NUMBER)})", number),
+        (
+            f"TRY_CAST({signed} AS BIGINT) IS NOT NULL "
+            f"AND regexp_full_match({signed}, {literal(_WHOLE_NUMBER)})",
+            f"TRY_CAST({signed} AS BIGINT)",
+        ),
     ]
 
 
+def _float_case(text: str) -> tuple[str, str]:
+    """Neither beyond the largest nor below the smallest number; Python's 1_000 is none."""
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    no_underflow = f"({number} <> 0 OR regexp_full_match({text}, {literal(_ZERO)}))"
+    return f"isfinite({number}) AND NOT contains({text}, '_') AND {no_underflow}", number
+
+
 def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
-    number = f"TRY_CAST({text} AS {sql_type(target)})"
+    number, signed = f"TRY_CAST({text} AS {sql_type(target)})", _signed(text)
+    signed_number = f"TRY_CAST({signed} AS {sql_type(target)})"
     # digits beyond the scale must be zeros: the cast would round them away
     fraction = f"\\.\\d{{0,{target.scale}}}0*"
     bare = f"\\.\\d{{1,{target.scale}}}0*" if target.scale else "\\.0+"
     exact = f"\\s*[+-]?(\\d+({fraction})?|{bare})\\s*"
     return [
         (f"CAST({number} AS VARCHAR) = {text}", number),
-        (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(exact)})", number),
+        (f"{signed_number} IS NOT NULL AND regexp_full_match({signed}, {literal(exact)})", signed_number),
+        (  # 1E2: of numbers with at most 15 digits, two are never the same FLOAT
+            f"regexp_full_match({signed}, {literal(_FEW_DIGITS_WITH_EXPONENT)}) "
+            f"AND CAST({signed_number} AS DOUBLE) = TRY_CAST({signed} AS DOUBLE)",
+            signed_number,
+        ),
     ]
 
 
-def _boolean_cases(text: str) -> list[tuple[str, str]]:
+def _boolean_cases(text: str, options: ColumnCsvOptions) -> list[tuple[str, str]]:
     def one_of(words: tuple[str, ...]) -> str:
         # not IN: the engine makes a join of a long list, and runs it for every row
         return f"regexp_full_match({text}, '\\s*(?i:{'|'.join(words)})\\s*')"
@@ -233,6 +278,7 @@ def _boolean_cases(text: str) -> list[tuple[str, str]]:
         (f"{text} = 'false'", "false"),
         (one_of(TRUE_WORDS), "true"),
         (one_of(FALSE_WORDS), "false"),
+        *([(f"trim(coalesce({text}, '')) = ''", "false")] if options.empty_is_false else []),
     ]
 
 
@@ -240,7 +286,7 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType, cast: str) -
     own = read_pattern(pattern).sql(text) if pattern else None
     cases = [(_fits(own, target), _narrowed(own, target))] if own else []
     if target.kind is ColumnKind.TIME:
-        iso = f"TRY_CAST(trim({text}) AS TIME)"
+        iso = f"TRY_CAST(rtrim(trim({text}), 'Z') AS TIME)"
         return [*cases, (f"regexp_full_match({text}, '{_ISO_TIME}') AND {iso} IS NOT NULL", iso)]
     stamp = f"TRY_CAST(trim({text}) AS TIMESTAMP)"
     # with a zone: the cast to TIMESTAMP alone would drop it

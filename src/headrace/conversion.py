@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 
 from headrace.datepatterns import read_pattern
+from headrace.lattice import FLOAT_DIGITS
 from headrace.model import (
     BOOLEAN,
     DATE,
@@ -70,6 +71,7 @@ _ISO_ZONED = rf"\s*{_ISO_DAY}[ T]{_CLOCK}(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Z
 _ISO_TIME = rf"\s*{_CLOCK}Z?\s*"
 _WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
 _SIGN_ELSEWHERE = r"^\s*(?:\(\s*([^()+-]*?)\s*\)|([^()+-]*?)\s*-)\s*$"  # (12) and 12-
+_DIGITS_THAT_COUNT = r"^\s*[+-]?0*([\d.]*?)(0*|\.0*)([eE].*|\s*)$"
 _ZERO = r"[^1-9eE]*([eE].*)?"
 _FEW_DIGITS_WITH_EXPONENT = r"\s*[+-]?[\d.]{1,15}[eE][+-]?\d{1,2}\s*"
 
@@ -133,6 +135,24 @@ def is_bad(source: Source, target: ColumnType) -> str:
     return f"({there} AND ({lenient(source, target)}) IS NULL)"
 
 
+def changes_as_float(source: Source) -> str:
+    """True where a text is a number that FLOAT would give back as another one."""
+    if not source.is_text:
+        return is_bad(source, FLOAT)
+    number = _signed(_plain_number(_decoded(source), source.options))
+    digits = (
+        f"replace(regexp_extract({number}, '^\\s*[+-]?0*([\\d.]*?)(0*|\\.0*)([eE].*|\\s*)$', 1), '.', '')"
+    )
+    again = f"CAST(TRY_CAST({number} AS DOUBLE) AS VARCHAR) = trim({number})"
+    return f"(strlen({digits}) > {FLOAT_DIGITS} AND NOT coalesce({again}, false))"
+
+
+def fraction_digits(source: Source) -> str:
+    """How many digits of a text stand after the point; zeros at the end do not count."""
+    number = _signed(_plain_number(_decoded(source), source.options))
+    return f"strlen(regexp_extract({number}, '\\.(\\d*?)0*\\s*$', 1))"
+
+
 def expectation(source: Source, target: ColumnType) -> str:
     """What a value of this column should have looked like, for a person."""
     pattern = source.options.date_format
@@ -163,7 +183,7 @@ def _convert(source: Source, target: ColumnType, cast: str, otherwise: str) -> s
 def _from_text(source: Source, target: ColumnType, cast: str, otherwise: str) -> str:
     if target.kind in (ColumnKind.STRING, ColumnKind.UNKNOWN):
         return _text(source, otherwise)
-    text = source.sql if source.engine_type == "VARCHAR" else f"try(decode({source.sql}))"
+    text = _decoded(source)
     if target.kind in (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL):
         text = _plain_number(text, source.options)
     cases = " ".join(
@@ -172,10 +192,14 @@ def _from_text(source: Source, target: ColumnType, cast: str, otherwise: str) ->
     return f"CASE {cases} WHEN NOT {_present(source)} THEN NULL ELSE {otherwise} END"
 
 
+def _decoded(source: Source) -> str:
+    return source.sql if source.engine_type == "VARCHAR" else f"try(decode({source.sql}))"
+
+
 def _text(source: Source, otherwise: str) -> str:
     if source.engine_type == "VARCHAR":
         return source.sql
-    decoded = f"try(decode({source.sql}))"
+    decoded = _decoded(source)
     return f"CASE WHEN {source.sql} IS NULL OR {decoded} IS NOT NULL THEN {decoded} ELSE {otherwise} END"
 
 

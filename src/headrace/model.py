@@ -264,7 +264,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class StageReport:
-    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not."""
+    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not.
+
+    ``beyond_float`` names the columns with a number that a FLOAT would not hold.
+    """
 
     rows: int
     rejected: int
@@ -272,6 +275,7 @@ class StageReport:
     cuts: tuple[Cut, ...] = ()
     first_rejects: tuple[Reject, ...] = ()
     notes: tuple[str, ...] = ()
+    beyond_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

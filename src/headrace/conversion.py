@@ -8,9 +8,11 @@ NULL in silence: the engine's own casts would do so (``'1.5'`` to 2, ``10:00+02:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from headrace.datepatterns import read_pattern
+from headrace.lattice import FLOAT_DIGITS
 from headrace.model import (
     BOOLEAN,
     DATE,
@@ -26,8 +28,8 @@ from headrace.model import (
     decimal,
 )
 
-TRUE_WORDS = ("true", "t", "yes", "y", "1", "x")
-FALSE_WORDS = ("false", "f", "no", "n", "0")
+TRUE_WORDS = ("true", "t", "yes", "y", "on", "1", "x")
+FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
 
 _SQL_TYPES = {
     ColumnKind.STRING: "VARCHAR",
@@ -61,13 +63,20 @@ _NATURAL = {
     '"NULL"': UNKNOWN,
 }
 
-_ISO_STAMP = r"\s*\d{4}-\d\d?-\d\d?([ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?)?\s*"
-_ISO_ZONED = (
-    r"\s*\d{4}-\d\d?-\d\d?[ T]\d\d?:\d\d(:\d\d(\.\d{1,9})?)?"
-    r"(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Za-z][A-Za-z_/+-]*)\s*"
-)
-_ISO_TIME = r"\s*\d\d?:\d\d(:\d\d(\.\d{1,9})?)?\s*"
+_YEAR = r"(\d{3}[1-9]|\d\d[1-9]\d|\d[1-9]\d\d|[1-9]\d{3})"  # 0001 to 9999
+_ISO_DAY = rf"{_YEAR}-\d\d?-\d\d?"
+_CLOCK = r"([01]?\d|2[0-3]):\d\d(:\d\d(\.\d{1,9})?)?"  # the casts take 24:00:00 for the next day
+_ISO_STAMP = rf"\s*{_ISO_DAY}([ T]{_CLOCK})?\s*"
+_ISO_ZONED = rf"\s*{_ISO_DAY}[ T]{_CLOCK}(Z|[+-](0?\d|1[0-8])(:?[0-5]\d)?| ?[A-Za-z][A-Za-z_/+-]*)\s*"
+_ISO_TIME = rf"\s*{_CLOCK}Z?\s*"
 _WHOLE_NUMBER = r"\s*[+-]?\d+(\.0*)?\s*"
+_SIGN_ELSEWHERE = r"^\s*(?:\(\s*([^()+-]*?)\s*\)|([^()+-]*?)\s*-)\s*$"  # (12) and 12-
+_DIGITS_THAT_COUNT = r"^\s*[+-]?0*([\d.]*?)(0*|\.0*)([eE].*|\s*)$"
+_ZERO = r"[^1-9eE]*([eE].*)?"
+_FEW_DIGITS_WITH_EXPONENT = r"\s*[+-]?[\d.]{1,15}[eE][+-]?\d{1,2}\s*"
+
+_SAME_SEPARATORS = (" \u00a0\u202f\u2009", "'\u2019")
+"""Separators of thousands that one key of a keyboard stands for: a writer takes now this, now that."""
 
 
 def sql_type(type: ColumnType) -> str:
@@ -126,6 +135,24 @@ def is_bad(source: Source, target: ColumnType) -> str:
     return f"({there} AND ({lenient(source, target)}) IS NULL)"
 
 
+def changes_as_float(source: Source) -> str:
+    """True where a text is a number that FLOAT would give back as another one."""
+    if not source.is_text:
+        return is_bad(source, FLOAT)
+    number = _signed(_plain_number(_decoded(source), source.options))
+    digits = (
+        f"replace(regexp_extract({number}, '^\\s*[+-]?0*([\\d.]*?)(0*|\\.0*)([eE].*|\\s*)$', 1), '.', '')"
+    )
+    again = f"CAST(TRY_CAST({number} AS DOUBLE) AS VARCHAR) = trim({number})"
+    return f"(strlen({digits}) > {FLOAT_DIGITS} AND NOT coalesce({again}, false))"
+
+
+def fraction_digits(source: Source) -> str:
+    """How many digits of a text stand after the point; zeros at the end do not count."""
+    number = _signed(_plain_number(_decoded(source), source.options))
+    return f"strlen(regexp_extract({number}, '\\.(\\d*?)0*\\s*$', 1))"
+
+
 def expectation(source: Source, target: ColumnType) -> str:
     """What a value of this column should have looked like, for a person."""
     pattern = source.options.date_format
@@ -156,7 +183,7 @@ def _convert(source: Source, target: ColumnType, cast: str, otherwise: str) -> s
 def _from_text(source: Source, target: ColumnType, cast: str, otherwise: str) -> str:
     if target.kind in (ColumnKind.STRING, ColumnKind.UNKNOWN):
         return _text(source, otherwise)
-    text = source.sql if source.engine_type == "VARCHAR" else f"try(decode({source.sql}))"
+    text = _decoded(source)
     if target.kind in (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL):
         text = _plain_number(text, source.options)
     cases = " ".join(
@@ -165,10 +192,14 @@ def _from_text(source: Source, target: ColumnType, cast: str, otherwise: str) ->
     return f"CASE {cases} WHEN NOT {_present(source)} THEN NULL ELSE {otherwise} END"
 
 
+def _decoded(source: Source) -> str:
+    return source.sql if source.engine_type == "VARCHAR" else f"try(decode({source.sql}))"
+
+
 def _text(source: Source, otherwise: str) -> str:
     if source.engine_type == "VARCHAR":
         return source.sql
-    decoded = f"try(decode({source.sql}))"
+    decoded = _decoded(source)
     return f"CASE WHEN {source.sql} IS NULL OR {decoded} IS NOT NULL THEN {decoded} ELSE {otherwise} END"
 
 
@@ -179,12 +210,33 @@ def _present(source: Source) -> str:
 
 
 def _plain_number(text: str, options: ColumnCsvOptions) -> str:
-    """The number with a point, or spoilt if it has a point where the point means nothing."""
+    """The number with a point and nothing between its digits, or spoilt by a ``?`` where it is misspelt."""
+    point = options.decimal_separator or "."
     if separator := options.thousands_separator:
-        text = f"replace({text}, {literal(separator)}, '')"
-    if (separator := options.decimal_separator) and separator != ".":
-        text = f"replace(replace({text}, '.', '?'), {literal(separator)}, '.')"
+        text = _ungrouped(text, separator, point)
+    if point != ".":
+        text = f"replace(replace({text}, '.', '?'), {literal(point)}, '.')"
     return text
+
+
+def _ungrouped(text: str, separator: str, point: str) -> str:
+    """Without separators of thousands, if they stand where they may: groups of three before the point."""
+    alike = next((chars for chars in _SAME_SEPARATORS if separator in chars), None)
+    between = f"[{alike}]" if alike else re.escape(separator)
+    there = (
+        f"regexp_matches({text}, {literal(between)})" if alike else f"contains({text}, {literal(separator)})"
+    )
+    fraction = "" if point == separator else f"({re.escape(point)}\\d*)?"
+    number = rf"\s*[+(-]?\s*(\d{{1,3}}({between}\d{{3}})*|\d*){fraction}\s*[)-]?\s*"
+    return (
+        f"CASE WHEN NOT {there} THEN {text} WHEN regexp_full_match({text}, {literal(number)}) "
+        f"THEN regexp_replace({text}, {literal(between)}, '', 'g') ELSE '?' END"
+    )
+
+
+def _signed(text: str) -> str:
+    """With its sign in front: accountants write (12), SAP 12-."""
+    return f"regexp_replace({text}, {literal(_SIGN_ELSEWHERE)}, '-\\1\\2')"
 
 
 def _cases(text: str, source: Source, target: ColumnType, cast: str) -> list[tuple[str, str]]:
@@ -192,38 +244,55 @@ def _cases(text: str, source: Source, target: ColumnType, cast: str) -> list[tup
         case ColumnKind.INTEGER:
             return _integer_cases(text)
         case ColumnKind.FLOAT:
-            number = f"TRY_CAST({text} AS DOUBLE)"
-            return [(f"isfinite({number}) AND NOT contains({text}, '_')", number)]
+            return [_float_case(text), _float_case(_signed(text))]
         case ColumnKind.DECIMAL:
             return _decimal_cases(text, target)
         case ColumnKind.BOOLEAN:
-            return _boolean_cases(text)
+            return _boolean_cases(text, source.options)
         case _:
             return _time_cases(text, source.options.date_format, target, cast)
 
 
 def _integer_cases(text: str) -> list[tuple[str, str]]:
     number = f"TRY_CAST({text} AS BIGINT)"
+    signed = _signed(text)
     return [
         # the usual spelling, proved by writing the number again: cheaper than a pattern
         (f"CAST({number} AS VARCHAR) = {text}", number),
-        (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(_WHOLE_NUMBER)})", number),
+        (
+            f"TRY_CAST({signed} AS BIGINT) IS NOT NULL "
+            f"AND regexp_full_match({signed}, {literal(_WHOLE_NUMBER)})",
+            f"TRY_CAST({signed} AS BIGINT)",
+        ),
     ]
 
 
+def _float_case(text: str) -> tuple[str, str]:
+    """Neither beyond the largest nor below the smallest number; Python's 1_000 is none."""
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    no_underflow = f"({number} <> 0 OR regexp_full_match({text}, {literal(_ZERO)}))"
+    return f"isfinite({number}) AND NOT contains({text}, '_') AND {no_underflow}", number
+
+
 def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
-    number = f"TRY_CAST({text} AS {sql_type(target)})"
+    number, signed = f"TRY_CAST({text} AS {sql_type(target)})", _signed(text)
+    signed_number = f"TRY_CAST({signed} AS {sql_type(target)})"
     # digits beyond the scale must be zeros: the cast would round them away
     fraction = f"\\.\\d{{0,{target.scale}}}0*"
     bare = f"\\.\\d{{1,{target.scale}}}0*" if target.scale else "\\.0+"
     exact = f"\\s*[+-]?(\\d+({fraction})?|{bare})\\s*"
     return [
         (f"CAST({number} AS VARCHAR) = {text}", number),
-        (f"{number} IS NOT NULL AND regexp_full_match({text}, {literal(exact)})", number),
+        (f"{signed_number} IS NOT NULL AND regexp_full_match({signed}, {literal(exact)})", signed_number),
+        (  # 1E2: of numbers with at most 15 digits, two are never the same FLOAT
+            f"regexp_full_match({signed}, {literal(_FEW_DIGITS_WITH_EXPONENT)}) "
+            f"AND CAST({signed_number} AS DOUBLE) = TRY_CAST({signed} AS DOUBLE)",
+            signed_number,
+        ),
     ]
 
 
-def _boolean_cases(text: str) -> list[tuple[str, str]]:
+def _boolean_cases(text: str, options: ColumnCsvOptions) -> list[tuple[str, str]]:
     def one_of(words: tuple[str, ...]) -> str:
         # not IN: the engine makes a join of a long list, and runs it for every row
         return f"regexp_full_match({text}, '\\s*(?i:{'|'.join(words)})\\s*')"
@@ -233,6 +302,7 @@ def _boolean_cases(text: str) -> list[tuple[str, str]]:
         (f"{text} = 'false'", "false"),
         (one_of(TRUE_WORDS), "true"),
         (one_of(FALSE_WORDS), "false"),
+        *([(f"trim(coalesce({text}, '')) = ''", "false")] if options.empty_is_false else []),
     ]
 
 
@@ -240,28 +310,34 @@ def _time_cases(text: str, pattern: str | None, target: ColumnType, cast: str) -
     own = read_pattern(pattern).sql(text) if pattern else None
     cases = [(_fits(own, target), _narrowed(own, target))] if own else []
     if target.kind is ColumnKind.TIME:
-        iso = f"TRY_CAST(trim({text}) AS TIME)"
+        iso = f"TRY_CAST(rtrim(trim({text}), 'Z') AS TIME)"
         return [*cases, (f"regexp_full_match({text}, '{_ISO_TIME}') AND {iso} IS NOT NULL", iso)]
     stamp = f"TRY_CAST(trim({text}) AS TIMESTAMP)"
     # with a zone: the cast to TIMESTAMP alone would drop it
     zoned = f"make_timestamp(epoch_us(TRY_CAST(trim({text}) AS TIMESTAMPTZ)))"
     return [
         *cases,
-        (_usual_spelling(text, target), f"{cast}({text} AS {sql_type(target)})"),
+        *((usual, f"{cast}({text} AS {sql_type(target)})") for usual in _usual_spellings(text, target)),
         (f"regexp_full_match({text}, '{_ISO_STAMP}') AND {_fits(stamp, target)}", _narrowed(stamp, target)),
         (f"regexp_full_match({text}, '{_ISO_ZONED}') AND {_fits(zoned, target)}", _narrowed(zoned, target)),
     ]
 
 
-def _usual_spelling(text: str, target: ColumnType) -> str:
-    """Nearly every value, told without a pattern's cost: no zone has room in these lengths."""
+def _usual_spellings(text: str, target: ColumnType) -> list[str]:
+    """Nearly every value, told without a pattern's cost. What the casts would misread is left out.
+
+    That is: what follows a day (``2024-01-1x``), years with a sign or of fewer digits, the year 0, hour 24;
+    and zones, for which there is no room here, but for Z.
+    """
     if target.kind is ColumnKind.DATE:
-        return f"{text} LIKE '____-__-__' AND {text} >= '0'"
-    return (
-        f"{text} LIKE '____-__-_____:__:__.%' AND strlen({text}) <= 23 "
-        f"AND NOT contains({text}, '.-') AND NOT contains({text}, '.+') "
-        f"OR strlen({text}) = 19 AND {text} LIKE '____-__-_____:__:__'"
-    )
+        return [f"{text} GLOB '????-??-?[0-9]' AND {text} >= '0001'"]
+    return [
+        f"strlen({text}) {length} AND {text} >= '0001' "
+        f"AND {text} GLOB '????-??-?[0-9]{between}[0-2]?:??:??{fraction}' "
+        f"AND NOT contains({text}, '{between}24:')"
+        for between in " T"
+        for length, fraction in (("<= 23", ".[0-9]*"), ("= 19", ""))
+    ]
 
 
 def _fits(stamp: str, target: ColumnType) -> str:

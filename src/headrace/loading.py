@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from headrace.agreeing import agree, columns_that_count, staged_columns
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
 from headrace.errors import (
@@ -27,14 +28,11 @@ from headrace.errors import (
 )
 from headrace.metadata import Metadata
 from headrace.model import (
-    STRING,
     UNKNOWN,
     Chunk,
     ChunkState,
     ChunkType,
     Column,
-    ColumnKind,
-    ColumnType,
     Counts,
     Job,
     JobStatus,
@@ -43,7 +41,6 @@ from headrace.model import (
     Reject,
     StageReport,
     Table,
-    decimal,
     fold,
     now,
 )
@@ -51,7 +48,6 @@ from headrace.reducing import Reduced, Reducer, StagedFile
 from headrace.tables import Load, TableEngine
 
 _SHOWN_REJECTS = 10
-_MOST_DIGITS = 38
 
 
 class TakenOver(Exception):
@@ -120,7 +116,7 @@ class Loader:
     def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> Chunk:
         """The chunk staged in the agreed types: again, from its raw bytes, where it was staged otherwise."""
         by_name = {fold(c.name): c for c in columns}
-        counting = _columns_that_count(job, chunk, _staged_columns(chunk))
+        counting = columns_that_count(job, chunk, staged_columns(chunk))
         staged = [c for c in counting if fold(c.name) in by_name]
         path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
         keys = set(map(fold, job.spec.key_columns))
@@ -130,7 +126,7 @@ class Loader:
         )
         if fits and path.exists():
             return chunk
-        report = self.restage(job, chunk, _columns_that_count(job, chunk, columns))
+        report = self.restage(job, chunk, columns_that_count(job, chunk, columns))
         return replace(chunk, report=report)
 
     def _commit(self, job: Job, chunks: Sequence[Chunk], told: _Telling) -> Receipt:
@@ -152,7 +148,7 @@ class Loader:
         )
 
     def _staged_file(self, job: Job, chunk: Chunk) -> StagedFile:
-        columns = _columns_that_count(job, chunk, _staged_columns(chunk))
+        columns = columns_that_count(job, chunk, staged_columns(chunk))
         return StagedFile(
             self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id),
             chunk.number,
@@ -291,90 +287,15 @@ class _Telling:
 # -- one schema ----------------------------------------------------------------------------------------
 
 
-def agree(job: Job, chunks: Sequence[Chunk], table: Table | None, logs: list[str]) -> list[Column]:
-    """The columns of the push, in the order of their first arrival, in the types that the table will have.
-
-    A column that the table has keeps the table's name and type (a DECIMAL may widen): what does not fit
-    becomes a reject. Other columns take the narrowest type that holds what all chunks have.
-    """
-    agreed: dict[str, Column] = {}
-    for chunk in sorted(chunks, key=lambda c: c.type is ChunkType.DELETE):
-        for column in _columns_that_count(job, chunk, _staged_columns(chunk)):
-            if chunk.type is ChunkType.DELETE and not _has_place(column, agreed, table):
-                continue
-            known = agreed.get(fold(column.name))
-            agreed[fold(column.name)] = _unified(known, column, logs) if known else column
-    return [_settled(column, table) for column in agreed.values()]
-
-
-def _has_place(column: Column, agreed: dict[str, Column], table: Table | None) -> bool:
-    """Deletions add no column to a table."""
-    return table is None or fold(column.name) in agreed or table.column(column.name) is not None
-
-
 def _order_column(job: Job, keys: Sequence[str], chunks: Sequence[Chunk], told: _Telling) -> str | None:
     if not (job.order_column and keys):
         return None
     wanted = fold(job.order_column)
-    sent = any(fold(c.name) == wanted for chunk in chunks for c in _staged_columns(chunk))
+    sent = any(fold(c.name) == wanted for chunk in chunks for c in staged_columns(chunk))
     if sent and not any(fold(c.name) == wanted for c in told.columns):
         told.logs.append(f"Only delete chunks have {job.order_column}: it orders nothing.")
         return None
     return _spelled([job.order_column], told.columns)[0]
-
-
-def _staged_columns(chunk: Chunk) -> Sequence[Column]:
-    return chunk.report.columns if chunk.report else ()
-
-
-def _columns_that_count(job: Job, chunk: Chunk, columns: Sequence[Column]) -> Sequence[Column]:
-    """A delete chunk may hold whole rows, but only what finds and orders them counts."""
-    if chunk.type is ChunkType.UPSERT:
-        return columns
-    wanted = {fold(name) for name in (*job.spec.key_columns, job.order_column or "")}
-    return [c for c in columns if fold(c.name) in wanted]
-
-
-def _unified(one: Column, other: Column, logs: list[str]) -> Column:
-    if other.type == UNKNOWN:
-        return one
-    if one.type == other.type:
-        whole = one.length is None or other.length is None
-        return replace(one, length=None if whole else max(one.length or 0, other.length or 0))
-    if one.type == UNKNOWN:
-        return Column(one.name, other.type, other.length)
-    type = _wider(one, other)
-    logs.append(
-        f"The column {one.name} is {one.type} in one chunk and {other.type} in another: stored as {type}."
-    )
-    return Column(one.name, type)
-
-
-def _wider(one: Column, other: Column) -> ColumnType:
-    kinds = {one.type.kind, other.type.kind}
-    if kinds <= {ColumnKind.INTEGER, ColumnKind.DECIMAL}:
-        scale = max(one.type.scale, other.type.scale)
-        whole = max(
-            19 if c.type.kind is ColumnKind.INTEGER else c.type.precision - c.type.scale for c in (one, other)
-        )
-        return decimal(whole + scale, scale) if whole + scale <= _MOST_DIGITS else STRING
-    if kinds <= {ColumnKind.INTEGER, ColumnKind.DECIMAL, ColumnKind.FLOAT}:
-        return one.type if one.type.kind is ColumnKind.FLOAT else other.type
-    if kinds == {ColumnKind.DATE, ColumnKind.DATETIME}:
-        return one.type if one.type.kind is ColumnKind.DATETIME else other.type
-    return STRING
-
-
-def _settled(column: Column, table: Table | None) -> Column:
-    existing = table.column(column.name) if table else None
-    if existing is None:
-        return replace(column, type=STRING) if column.type == UNKNOWN else column
-    widens = (
-        existing.type.kind is column.type.kind is ColumnKind.DECIMAL
-        and existing.type.scale == column.type.scale
-        and existing.type.precision < column.type.precision
-    )
-    return Column(existing.name, column.type if widens else existing.type, column.length)
 
 
 def _same(staged: Column, agreed: Column) -> bool:

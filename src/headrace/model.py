@@ -139,6 +139,7 @@ class ColumnCsvOptions:
     date_format: str | None = None
     decimal_separator: str | None = None
     thousands_separator: str | None = None
+    empty_is_false: bool | None = None  # in BOOLEAN columns, as SAP writes its flags: X or nothing
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class CsvOptions:
     decimal_separator: str | None = None
     thousands_separator: str | None = None
     date_format: str | None = None
+    empty_is_false: bool | None = None
     columns: dict[str, ColumnCsvOptions] = field(default_factory=dict)
     """By column name, as the client spells it."""
 
@@ -162,6 +164,7 @@ class CsvOptions:
             own.date_format or self.date_format,
             own.decimal_separator or self.decimal_separator,
             own.thousands_separator or self.thousands_separator,
+            self.empty_is_false if own.empty_is_false is None else own.empty_is_false,
         )
 
 
@@ -261,7 +264,10 @@ class Reject:
 
 @dataclass(frozen=True)
 class StageReport:
-    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not."""
+    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not.
+
+    ``beyond_float`` names the columns with a number that a FLOAT would not hold.
+    """
 
     rows: int
     rejected: int
@@ -269,6 +275,7 @@ class StageReport:
     cuts: tuple[Cut, ...] = ()
     first_rejects: tuple[Reject, ...] = ()
     notes: tuple[str, ...] = ()
+    beyond_float: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

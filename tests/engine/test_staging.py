@@ -382,7 +382,8 @@ AMOUNTS = [
     (["1.5", "2.25"], decimal(18, 2), ()),
     (["1.50000", "x"], decimal(18, 2), ()),
     (["12345678901234567.5"], decimal(38, 2), ("DECIMAL(18,2)", "DECIMAL(38,2)")),
-    (["1.255", "12345678901234567.5"], FLOAT, ("DECIMAL(18,2)", "FLOAT")),
+    (["1.255", "12345678901234567.5"], decimal(38, 3), ("DECIMAL(18,2)", "DECIMAL(38,3)")),
+    (["1e40", "0.5", "1e-40"], FLOAT, ("DECIMAL(18,2)", "FLOAT")),
 ]
 
 
@@ -402,18 +403,17 @@ def test_amounts_with_more_digits_widen_a_new_column(
     assert staged.report.notes == notes
 
 
-TOO_FLOAT = "FLOAT comes before a DECIMAL of a larger scale, and rounds: staging/writing.py:_exact"
-
-
 @pytest.mark.parametrize(
     "texts",
     [
         ["0.1", "12345678901234567.5"],
-        pytest.param(
-            ["1.255", "12345678901234567.55"], marks=pytest.mark.xfail(strict=True, reason=TOO_FLOAT)
-        ),
-        pytest.param(["0.1234567890123456789"], marks=pytest.mark.xfail(strict=True, reason=TOO_FLOAT)),
-        pytest.param(["1" * 37, "0.01"], marks=pytest.mark.xfail(strict=True, reason=TOO_FLOAT)),
+        ["1.255", "12345678901234567.55"],
+        ["0.1234567890123456789"],
+        ["1" * 37, "0.01"],
+        ["1" * 37, "0.01", "1e40"],
+        ["1e40", "0.12345678901234567"],
+        ["1e40", "0.123456789012345678"],
+        ["0." + "1" * 37, "-1"],
     ],
 )
 def test_no_amount_is_rounded(chunks: Chunks, texts: list[str]) -> None:

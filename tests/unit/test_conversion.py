@@ -114,6 +114,36 @@ EXAMPLES: list[Any] = [
     (FLOAT, "0x1p3", BAD),
     (FLOAT, "1,5", BAD),
     (FLOAT, "1f", BAD),
+    (FLOAT, "1e-400", BAD),
+    (FLOAT, "0e-400", 0.0),
+    (FLOAT, "12.5-", -12.5),
+    (FLOAT, " (12.5) ", -12.5),
+    (FLOAT, "(-12.5)", BAD),
+    (FLOAT, "-12.5-", BAD),
+    (FLOAT, "1e5-", -100000.0),
+    (FLOAT, "1e-5-", BAD),
+    (FLOAT, "()", BAD),
+    (FLOAT, "$12", BAD),
+    (INTEGER, "12-", -12),
+    (INTEGER, "12 -", -12),
+    (INTEGER, "(12)", -12),
+    (INTEGER, "(12", BAD),
+    (INTEGER, "--12", BAD),
+    (INTEGER, "9223372036854775808-", -(2**63)),
+    (INTEGER, "12 EUR", BAD),
+    (MONEY, "12.50-", Decimal("-12.50")),
+    (MONEY, "( 12.5 )", Decimal("-12.50")),
+    (MONEY, "12.505-", BAD),
+    (MONEY, "€12", BAD),
+    (MONEY, "1E2", Decimal("100.00")),
+    (MONEY, "1.005e2", Decimal("100.50")),
+    (MONEY, "1.005E+1", Decimal("10.05")),
+    (MONEY, "1005e-2", Decimal("10.05")),
+    (MONEY, "1005e-3", BAD),
+    (MONEY, "12345678901234567e0", BAD),
+    (MONEY, "1e-400", BAD),
+    (MONEY, "1e-99", BAD),
+    (MONEY, "1E2-", Decimal("-100.00")),
     (MONEY, "1.5", Decimal("1.50")),
     (MONEY, "-0.01", Decimal("-0.01")),
     (MONEY, " +1 ", Decimal("1.00")),
@@ -136,7 +166,9 @@ EXAMPLES: list[Any] = [
     (BOOLEAN, "x", True),
     (BOOLEAN, "N", False),
     (BOOLEAN, "0", False),
-    (BOOLEAN, "on", BAD),
+    (BOOLEAN, "on", True),
+    (BOOLEAN, "OFF", False),
+    (BOOLEAN, "ja", BAD),
     (BOOLEAN, "2", BAD),
     (BOOLEAN, "truefalse", BAD),
     (DATE, "2024-02-29", date(2024, 2, 29)),
@@ -155,12 +187,22 @@ EXAMPLES: list[Any] = [
     (DATE, "yyyy-mm-dd", BAD),
     (DATE, "  24-02-29", BAD),
     (DATE, "-024-02-29", BAD),
+    (DATE, "2024-02-2x", BAD),
+    (DATE, "2024-02-2 ", date(2024, 2, 2)),
+    (DATE, "2024-02-29 24:00:00", BAD),
+    (DATE, "0000-02-29", BAD),
+    (DATE, "0001-01-01", date(1, 1, 1)),
+    (DATE, "9999-12-31", date(9999, 12, 31)),
     (TIME, "12:34", time(12, 34)),
     (TIME, " 1:02:03 ", time(1, 2, 3)),
     (TIME, "12:34:56.9999999", time(12, 34, 56, 999999)),
     (TIME, "12:60:00", BAD),
     (TIME, "25:00:00", BAD),
+    (TIME, "24:00:00", BAD),
+    (TIME, "24:00", BAD),
+    (TIME, "23:59:60", BAD),
     (TIME, "12:34:56+02:00", BAD),
+    (TIME, "12:34:56Z", time(12, 34, 56)),
     (TIME, "123456", BAD),
     (DATETIME, "2024-02-29", datetime(2024, 2, 29)),
     (DATETIME, "2024-02-29 12:34", datetime(2024, 2, 29, 12, 34)),
@@ -177,6 +219,21 @@ EXAMPLES: list[Any] = [
     (DATETIME, "2024-02-30 00:00:00", BAD),
     (DATETIME, "2024-02-29T12:34:60", BAD),
     (DATETIME, "2024-02-29 24:34:56.789", BAD),
+    (DATETIME, "2024-02-29 24:00:00", BAD),
+    (DATETIME, "2024-02-29T24:00:00.0", BAD),
+    (DATETIME, "2024-02-29 24:00", BAD),
+    (DATETIME, "2024-02-29T24:00:00Z", BAD),
+    (DATETIME, "0000-02-29 12:34:56.789", BAD),
+    (DATETIME, "0000-02-29 12:34", BAD),
+    (DATETIME, " 024-02-29 12:34:56.1", BAD),
+    (DATETIME, "-024-02-29 12:34:56", BAD),
+    (DATETIME, "2024-02-29 12:34:56.+02", BAD),
+    (DATETIME, "2024-02-29 12:34:56.-05", BAD),
+    (DATETIME, "2024-02-29T24:00:00+01:00", BAD),
+    (DATETIME, "2024-02-29T12:34:56.7Z", datetime(2024, 2, 29, 12, 34, 56, 700000)),
+    (DATETIME, "2024-02-29T20:34:56.789", datetime(2024, 2, 29, 20, 34, 56, 789000)),
+    (DATETIME, "0001-01-01 00:00:00.001", datetime(1, 1, 1, 0, 0, 0, 1000)),
+    (DATETIME, "9999-12-31 23:59:59", datetime(9999, 12, 31, 23, 59, 59)),
     (DATETIME, "2024-02-29 12:34:56.1+2", BAD),
     (DATETIME, "2024-02-29 12:34:56+99:00", BAD),
 ]
@@ -200,7 +257,26 @@ OPTIONS: list[Any] = [
     (MONEY, "1.234.567,50", {"decimal_separator": ",", "thousands_separator": "."}, Decimal("1234567.50")),
     (INTEGER, "1.234.567", {"decimal_separator": ",", "thousands_separator": "."}, 1234567),
     (INTEGER, "1'234", {"thousands_separator": "'"}, 1234),
-    (INTEGER, "1'2'3", {"thousands_separator": "'"}, 123),
+    (INTEGER, "1'2'3", {"thousands_separator": "'"}, BAD),
+    (INTEGER, "1’234’567", {"thousands_separator": "'"}, 1234567),
+    (FLOAT, "1'234.5", {"thousands_separator": "'"}, 1234.5),
+    (FLOAT, "1 234,5", {"decimal_separator": ",", "thousands_separator": " "}, 1234.5),
+    (FLOAT, "1\u00a0234\u00a0567,5", {"decimal_separator": ",", "thousands_separator": " "}, 1234567.5),
+    (MONEY, "-1\u202f234,50", {"decimal_separator": ",", "thousands_separator": " "}, Decimal("-1234.50")),
+    (INTEGER, " 1 234 ", {"thousands_separator": "\u202f"}, 1234),
+    (INTEGER, "12 34", {"thousands_separator": " "}, BAD),
+    (INTEGER, "1,2,3", {"thousands_separator": ","}, BAD),
+    (INTEGER, "1,23", {"thousands_separator": ","}, BAD),
+    (INTEGER, "1234,567", {"thousands_separator": ","}, BAD),
+    (INTEGER, ",123", {"thousands_separator": ","}, BAD),
+    (INTEGER, "123,", {"thousands_separator": ","}, BAD),
+    (FLOAT, "1.234,567", {"thousands_separator": ","}, BAD),
+    (FLOAT, "1,234.567", {"thousands_separator": ","}, 1234.567),
+    (FLOAT, "1.5", {"thousands_separator": "."}, BAD),
+    (FLOAT, "1.500", {"thousands_separator": "."}, 1500.0),
+    (FLOAT, "1.234.567,89-", {"decimal_separator": ",", "thousands_separator": "."}, -1234567.89),
+    (MONEY, "(1.234,50)", {"decimal_separator": ",", "thousands_separator": "."}, Decimal("-1234.50")),
+    (FLOAT, "1,5", {"decimal_separator": ",", "thousands_separator": ","}, BAD),
     (INTEGER, "1,0", {"decimal_separator": ","}, 1),
     (INTEGER, "1,5", {"decimal_separator": ","}, BAD),
     (FLOAT, "1,5,5", {"decimal_separator": ","}, BAD),
@@ -231,6 +307,14 @@ OPTIONS: list[Any] = [
 def test_options_of_a_column(target: ColumnType, text: str, options: dict[str, str], expected: Any) -> None:
     (found,) = read(target, text, **options)
     assert (type(found), found) == (type(expected), expected)
+
+
+def test_empty_is_false_where_the_client_says_so() -> None:
+    source = Source("v", "VARCHAR", ColumnCsvOptions(empty_is_false=True))
+    texts = [literal("X"), literal(""), literal("  "), None, literal("maybe")]
+    assert taken(texts, source, BOOLEAN) == [True, False, False, False, BAD]
+    assert taken(texts[:4], source, STRING) == ["X", "", "  ", None]
+    assert read(BOOLEAN, "X", "", None) == [True, None, None]
 
 
 def test_a_person_is_told_what_was_expected() -> None:
@@ -276,19 +360,21 @@ def _decimal(text: str, target: ColumnType) -> Any:
 
 
 def _ascii(text: str) -> str:
+    """The number with its sign in front."""
     if not text.strip().isascii() or "_" in text:
         raise ValueError(text)
-    return text
+    unsigned = re.fullmatch(r"\(\s*([^()+-]*)\)|([^()+-]*)-", text.strip())
+    return "-" + (unsigned[1] or unsigned[2]).strip() if unsigned else text
 
 
 def _boolean(text: str, _: ColumnType) -> Any:
-    words = {"true": True, "t": True, "yes": True, "y": True, "1": True, "x": True}
-    words |= {"false": False, "f": False, "no": False, "n": False, "0": False}
+    words = dict.fromkeys(("true", "t", "yes", "y", "on", "1", "x"), True)
+    words |= dict.fromkeys(("false", "f", "no", "n", "off", "0"), False)
     return words[text.strip().casefold()]
 
 
 def _time(text: str, _: ColumnType) -> Any:
-    hour, minute, *rest = text.strip().split(":")
+    hour, minute, *rest = text.strip().removesuffix("Z").split(":")
     second, _, digits = (rest or ["0"])[0].partition(".")
     return time(int(hour), int(minute), int(second), int(digits[:6].ljust(6, "0")))
 
@@ -351,7 +437,7 @@ stamps = st.builds(
 )
 clocks = st.from_regex(r" ?[0-2]?[0-9]:[0-6]?[0-9](:[0-6][0-9](\.[0-9]{1,9})?)?", fullmatch=True)
 words = st.sampled_from([*"tfynxTFYNX01", "true", "False", "YES", "no", "on", "null", "NaN", "inf", "epoch"])
-noise = st.text("0123456789+-.,:_eExXTZ \tftyn'\u00a0é", max_size=14)
+noise = st.text("0123456789+-().,:_eExXTZ \tftyn'\u00a0é", max_size=14)
 
 
 @st.composite

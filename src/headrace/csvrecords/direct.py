@@ -41,11 +41,11 @@ def _duckdb_takes(dialect: Dialect) -> bool:
 
 def _reads_alike(data: mmap.mmap, dialect: Dialect) -> bool:
     """Besides the escape, NUL: DuckDB overlooks one in a field too many."""
-    escape = (dialect.own_escape or "\0").encode()
+    unwanted = (b"\0", dialect.own_escape.encode()) if dialect.own_escape else (b"\0",)
     return (
         _is_utf8(data, dialect)
         and _starts_well(data, dialect)
-        and not any(escape in block or b"\0" in block for block in _blocks(data))
+        and not any(byte in block for block in _blocks(data) for byte in unwanted)
         and not _stumbles_over_quotes(data, dialect)
     )
 

@@ -87,6 +87,7 @@ class AdditionalColumnOptions(Lenient):
     dateFormat: str | None = None
     thousandsSeparator: str | None = None
     decimalSeparator: str | None = None
+    emptyIsFalse: bool | None = Field(None, description="ours: in a BOOLEAN column, as SAP writes flags")
 
 
 class CSVParsingOptions(Lenient):
@@ -98,6 +99,7 @@ class CSVParsingOptions(Lenient):
     decimalSeparator: str | None = None
     thousandSeparator: str | None = None
     dateFormat: str | None = Field(None, description="Java pattern, e.g. yyyy-MM-dd'T'HH:mm:ss.SSSXXX")
+    emptyIsFalse: bool | None = Field(None, description="ours: an empty BOOLEAN is false, not NULL")
     additionalColumnOptions: list[AdditionalColumnOptions] | None = None
 
 
@@ -433,9 +435,13 @@ def _csv(sent: CSVParsingOptions) -> CsvOptions:
         decimal_separator=sent.decimalSeparator or None,
         thousands_separator=sent.thousandSeparator or None,
         date_format=sent.dateFormat or None,
+        empty_is_false=sent.emptyIsFalse,
         columns={
             c.columnName: ColumnCsvOptions(
-                c.dateFormat or None, c.decimalSeparator or None, c.thousandsSeparator or None
+                c.dateFormat or None,
+                c.decimalSeparator or None,
+                c.thousandsSeparator or None,
+                c.emptyIsFalse,
             )
             for c in sent.additionalColumnOptions or ()
             if c.columnName

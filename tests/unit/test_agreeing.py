@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from headrace.loading import agree
+from headrace.agreeing import agree
 from headrace.model import (
     BOOLEAN,
     DATE,
@@ -61,6 +62,7 @@ PAIRS = [
     (decimal(10, 2), decimal(8, 4), decimal(12, 4)),
     (INTEGER, FLOAT, FLOAT),
     (decimal(38, 2), FLOAT, FLOAT),
+    (INTEGER, decimal(38, 37), FLOAT),
     (DATE, DATETIME, DATETIME),
     (DATE, TIME, STRING),
     (BOOLEAN, INTEGER, STRING),
@@ -81,9 +83,6 @@ decimals = st.integers(1, 38).flatmap(lambda p: st.integers(0, p).map(lambda s: 
 types = st.sampled_from([STRING, INTEGER, FLOAT, BOOLEAN, DATE, TIME, DATETIME, UNKNOWN]) | decimals
 
 
-@pytest.mark.xfail(
-    strict=False, reason="numbers beyond 38 digits are STRING, and FLOAT with one of them is FLOAT"
-)
 @given(st.lists(types, min_size=1, max_size=4))
 def test_the_order_of_chunks_does_not_matter(found: list[ColumnType]) -> None:
     assert len({agreed(*order) for order in permutations(found)}) == 1
@@ -97,6 +96,28 @@ def test_agreeing_twice_changes_nothing(one: ColumnType, other: ColumnType) -> N
 
 def whole_digits(type: ColumnType) -> int:
     return 19 if type == INTEGER else type.precision - type.scale
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "beyond", "both"),
+    [
+        (INTEGER, FLOAT, True, STRING),
+        (decimal(18, 2), FLOAT, True, STRING),
+        (INTEGER, decimal(38, 37), True, STRING),
+        (INTEGER, decimal(18, 2), True, decimal(21, 2)),
+        (INTEGER, INTEGER, True, INTEGER),
+        (INTEGER, DATE, True, STRING),
+    ],
+    ids=str,
+)
+def test_a_number_that_no_float_holds(
+    one: ColumnType, other: ColumnType, beyond: bool, both: ColumnType
+) -> None:
+    large, small = chunk(Column("C", one)), chunk(Column("c", other))
+    large = replace(large, report=replace(large.report, beyond_float=("C",) if beyond else ()))
+    for order in ([large, small], [small, large]):
+        (column,) = agree(job(), order, None, [])
+        assert column.type == both
 
 
 def holds(type: ColumnType, other: ColumnType) -> bool:

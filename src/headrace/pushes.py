@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
-from headrace.chunks import ChunkStore, Incoming
+from headrace.arriving import LONGEST_ENVELOPE, Arrival, too_large
+from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
 from headrace.datepatterns import UnsupportedPattern, read_pattern
 from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound, TooLarge
@@ -25,34 +25,15 @@ from headrace.model import (
     JobStatus,
     JobType,
     Key,
+    Label,
     PushSpec,
     fold,
     now,
 )
 from headrace.staging import Stager
+from headrace.unpacking import Packing
 
 _LONGEST_NAME = 512
-
-
-@dataclass
-class Arrival:
-    """A chunk on its way in: counts, hashes and writes what comes, and refuses what is too much."""
-
-    chunk_id: str
-    job: Job
-    type: ChunkType
-    incoming: Incoming
-    limit: int
-    size: int = 0
-    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def write(self, data: bytes | memoryview) -> None:
-        self.size += len(data)
-        if self.size > self.limit:
-            raise TooLarge(_too_large(self.limit))
-        self.hash.update(data)
-        self.incoming.write(data)
-        crash_point("receiving")
 
 
 @dataclass(frozen=True)
@@ -63,6 +44,7 @@ class Pushes:
     chunks: ChunkStore
     stager: Stager
     max_chunk_bytes: int
+    max_unpacked_bytes: int
     on_chunk: Callable[[Chunk], None]
     on_queue: Callable[[], None]
     on_delete: Callable[[Job], None]
@@ -137,30 +119,40 @@ class Pushes:
     def chunk_list(self, pool_id: str, job_id: str) -> Sequence[Chunk]:
         return self.metadata.chunks.list(self.get(pool_id, job_id).id)
 
-    def begin_chunk(self, pool_id: str, job_id: str, type: ChunkType, length: int | None) -> Arrival:
+    def begin_chunk(
+        self,
+        pool_id: str,
+        job_id: str,
+        type: ChunkType,
+        length: int | None,
+        encoding: Packing | None = None,
+    ) -> Arrival:
         """The gate: raises whatever can be refused before a byte of the body is read."""
         job = self.get(pool_id, job_id)
         if job.status is not JobStatus.NEW:
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
             _refuse_delete(job.spec)
-        if length is not None and length > self.max_chunk_bytes + _LONGEST_ENVELOPE:
-            raise TooLarge(_too_large(self.max_chunk_bytes))
+        if length is not None and length > self.max_chunk_bytes + LONGEST_ENVELOPE:
+            raise TooLarge(too_large(self.max_chunk_bytes))
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
-        return Arrival(chunk_id, job, type, incoming, self.max_chunk_bytes)
+        limit = self.max_unpacked_bytes if encoding else self.max_chunk_bytes
+        return Arrival(chunk_id, job, type, incoming, limit, self.max_unpacked_bytes, encoding)
 
-    def add_chunk(self, arrival: Arrival, *, said_to_be_csv: bool = False) -> Chunk:
+    def add_chunk(self, arrival: Arrival, label: Label) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
 
-        Raises ChunkUnreadable, or JobLocked if the job was executed meanwhile; the chunk is then gone.
+        Raises ChunkUnreadable, TooLarge, or JobLocked if the job was executed meanwhile; then the chunk is
+        gone.
         """
         job, spec = arrival.job, arrival.job.spec
         try:
+            arrival.end()
             path = _kept(arrival)
             crash_point("kept")
-            file_type, columns = self.stager.look(path, spec, said_to_be_csv=said_to_be_csv)
-            _refuse_without_keys(spec, file_type, columns)
+            seen = self.stager.look(path, spec, label)
+            _refuse_without_keys(spec, seen.file_type, seen.columns)
             chunk = self.metadata.chunks.add(
                 Chunk(
                     arrival.chunk_id,
@@ -170,9 +162,10 @@ class Pushes:
                     arrival.type,
                     arrival.size,
                     arrival.hash.hexdigest(),
-                    file_type,
+                    seen.file_type,
                     now(),
-                )
+                ),
+                notes=(*arrival.notes(label), *seen.notes),
             )
         except BaseException:
             arrival.incoming.discard()
@@ -186,10 +179,6 @@ class Pushes:
             raise NotFound(f"There is no pool {pool_id}.")
 
 
-_LONGEST_ENVELOPE = 64 << 10
-"""Multipart boundaries and part headers count in Content-Length, not as the chunk."""
-
-
 def _kept(arrival: Arrival) -> Path:
     try:
         return arrival.incoming.keep()
@@ -197,11 +186,12 @@ def _kept(arrival: Arrival) -> Path:
         raise JobLocked from error
 
 
-_SHOWN = {FileType.PARQUET: "Parquet", FileType.CSV: "CSV"}
-
-
-def _too_large(limit: int) -> str:
-    return f"A chunk may have {limit} bytes; split the file and send its parts as chunks of the same job."
+_SHOWN = {
+    FileType.PARQUET: "Parquet",
+    FileType.CSV: "CSV",
+    FileType.NDJSON: "NDJSON",
+    FileType.ARROW: "Arrow",
+}
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -144,7 +144,14 @@ def build(settings: Settings, folder: Path) -> Parts:
     draining = threading.Event()
     services = Services(
         pushes=Pushes(
-            metadata, chunks, stager, settings.max_chunk_bytes, worker.stage, worker.wake, worker.forget
+            metadata,
+            chunks,
+            stager,
+            settings.max_chunk_bytes,
+            settings.max_unpacked_bytes,
+            worker.stage,
+            worker.wake,
+            worker.forget,
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         access=Access(metadata),

@@ -33,6 +33,9 @@ class Settings(BaseSettings):
         description="strings without a declared length: 'open' keeps them, 'celonis' cuts at 80 characters",
     )
     max_chunk_bytes: int = Field(2**30, gt=0, description="largest chunk taken, in bytes")
+    max_unpacked_bytes: int = Field(
+        2**32, gt=0, description="largest chunk taken that comes packed, in unpacked bytes"
+    )
     max_json_bytes: int = Field(2**20, gt=0, description="largest JSON request taken, in bytes")
     min_free_disk_bytes: int = Field(
         2**29, ge=0, description="below this much free disk no chunk is taken (507), in bytes"

@@ -21,7 +21,7 @@ from headrace.datepatterns import _FIELDS
 from headrace.errors import HeadraceError, LoadFailed
 from headrace.model import ChunkState, ColumnKind, JobStatus
 from headrace.settings import Settings
-from headrace.staging import rejects
+from headrace.staging import jsonrecords, rejects
 from headrace.web.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -93,6 +93,7 @@ def test_errors() -> None:
 def test_codes_of_rejects() -> None:
     ours = re.findall(r"MalformedRecord\(\s*\"([\w-]+)\"", Path(csvrecords.__file__).read_text())
     ours += re.findall(r"'([\w-]+)' AS code", Path(rejects.__file__).read_text())
+    ours += re.findall(r"MalformedLine\(\s*\"([\w-]+)\"", Path(jsonrecords.__file__).read_text())
     written = [coded(row[0])[0] for row in rows("docs/errors.md") if len(row) == 2 and row[0] != "code"]
     assert len(set(ours)) > 5
     assert sorted(written) == sorted(set(ours))

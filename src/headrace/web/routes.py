@@ -96,6 +96,9 @@ ROUTES = (
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace"),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}", api.get_job, READ, "headrace"),
     Endpoint(
+        "POST", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/chunks", api.push_chunk, PUSH, "headrace"
+    ),
+    Endpoint(
         "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
     ),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace"),
@@ -109,8 +112,10 @@ ROUTES = (
     Endpoint("GET", "/readyz", api.readyz, OPEN, "health"),
 )
 
-_UPLOADS = (vendor.push_upserted, vendor.push_deleted)
-_UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted")
+_UPLOADS = (vendor.push_upserted, vendor.push_deleted, api.push_chunk)
+_UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted", "/chunks")
+
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 _CHUNK_BODY = {
     "requestBody": {
@@ -123,8 +128,11 @@ _CHUNK_BODY = {
                     "required": ["file"],
                 }
             },
-            "text/csv": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "text/csv": _BYTES,
+            "application/vnd.apache.parquet": _BYTES,
+            "application/vnd.apache.arrow.stream": _BYTES,
+            "application/x-ndjson": _BYTES,
+            "application/octet-stream": _BYTES,
         },
     }
 }

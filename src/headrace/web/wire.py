@@ -86,7 +86,7 @@ class DataPushJob(Lenient):
 
     targetName: str | None = None
     type: str | None = Field(None, description="REPLACE (default) | DELTA")
-    fileType: str | None = Field(None, description="PARQUET (default) | CSV")
+    fileType: str | None = Field(None, description="PARQUET (default) | CSV; ours: NDJSON | ARROW")
     keys: list[str] | None = None
     tableSchema: TableTransport | None = None
     csvParsingOptions: CSVParsingOptions | None = None

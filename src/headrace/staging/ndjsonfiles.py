@@ -134,7 +134,7 @@ class _Column:
             return text
         before, behind = found[1].lstrip("0"), (found[2] or "").rstrip("0")
         self.whole = self.whole and found[2] is None
-        self.large = self.large or (len(before) > 18 and not -(2**63) <= int(text.partition(".")[0]) < 2**63)
+        self.large = self.large or not _fits_64_bits(before, negative=text[0] == "-")
         self.double = self.double and len((before + behind).strip("0")) <= _DIGITS_OF_DOUBLE
         self.before_point = max(self.before_point, len(before))
         self.behind_point = max(self.behind_point, len(behind))
@@ -152,6 +152,10 @@ class _Column:
             return "DOUBLE"
         fits = self.before_point + self.behind_point <= _MOST_DIGITS
         return f"DECIMAL({_MOST_DIGITS},{self.behind_point})" if fits else "VARCHAR"
+
+
+def _fits_64_bits(digits: str, *, negative: bool) -> bool:
+    return len(digits) < 19 or (len(digits) == 19 and int(digits) < 2**63 + negative)
 
 
 def _without_exponent(spelled: str) -> str:

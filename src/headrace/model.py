@@ -48,6 +48,16 @@ class JobType(StrEnum):
 class FileType(StrEnum):
     PARQUET = "PARQUET"
     CSV = "CSV"
+    NDJSON = "NDJSON"  # ours: one JSON object a line
+    ARROW = "ARROW"  # ours: Arrow IPC, stream or file
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a client calls a chunk, by its type or its file name; ``packed``: the name ends in .gz or .zst."""
+
+    file_type: FileType | None = None
+    packed: bool = False
 
 
 class UpsertStrategy(StrEnum):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
-from headrace.chunks import ChunkStore, Incoming
+from headrace.arriving import LONGEST_ENVELOPE, Arrival
+from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
 from headrace.datepatterns import UnsupportedPattern, read_pattern
 from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound
@@ -25,37 +25,18 @@ from headrace.model import (
     JobStatus,
     JobType,
     Key,
+    Label,
     Permission,
     PushSpec,
     fold,
     now,
 )
 from headrace.permissions import authorize, sees_table
-from headrace.quotas import Quotas, Room
+from headrace.quotas import Quotas
 from headrace.staging import Stager
+from headrace.unpacking import Packing
 
 _LONGEST_NAME = 512
-
-
-@dataclass
-class Arrival:
-    """A chunk on its way in: counts, hashes and writes what comes, and refuses what is too much."""
-
-    chunk_id: str
-    job: Job
-    type: ChunkType
-    incoming: Incoming
-    room: Room
-    size: int = 0
-    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
-
-    def write(self, data: bytes | memoryview) -> None:
-        self.size += len(data)
-        if self.size > self.room.bytes:
-            raise self.room.refusal
-        self.hash.update(data)
-        self.incoming.write(data)
-        crash_point("receiving")
 
 
 @dataclass(frozen=True)
@@ -153,32 +134,42 @@ class Pushes:
     def chunk_list(self, pool_id: str, job_id: str) -> Sequence[Chunk]:
         return self.metadata.chunks.list(self.get(pool_id, job_id).id)
 
-    def begin_chunk(self, pool_id: str, job_id: str, type: ChunkType, length: int | None) -> Arrival:
+    def begin_chunk(
+        self,
+        pool_id: str,
+        job_id: str,
+        type: ChunkType,
+        length: int | None,
+        encoding: Packing | None = None,
+    ) -> Arrival:
         """The gate: raises whatever can be refused before a byte of the body is read."""
         job = self.get(pool_id, job_id)
         if job.status is not JobStatus.NEW:
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
             _refuse_delete(job.spec)
-        room = self.quotas.room(job)
-        if length is not None and length > room.bytes + _LONGEST_ENVELOPE:
+        room, unpacked_room = self.quotas.room(job), self.quotas.unpacked_room(job)
+        if length is not None and length > room.bytes + LONGEST_ENVELOPE:
             raise room.refusal
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
-        return Arrival(chunk_id, job, type, incoming, room)
+        sent_room = unpacked_room if encoding else room
+        return Arrival(chunk_id, job, type, incoming, sent_room, unpacked_room, encoding)
 
-    def add_chunk(self, arrival: Arrival, *, said_to_be_csv: bool = False) -> Chunk:
+    def add_chunk(self, arrival: Arrival, label: Label) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
 
-        Raises ChunkUnreadable, or JobLocked if the job was executed meanwhile; the chunk is then gone.
+        Raises ChunkUnreadable, TooLarge, or JobLocked if the job was executed meanwhile; then the chunk is
+        gone.
         """
         job, spec = arrival.job, arrival.job.spec
         try:
+            arrival.end()
             path = _kept(arrival)
             crash_point("kept")
-            file_type, columns = self.stager.look(path, spec, said_to_be_csv=said_to_be_csv)
-            _refuse_without_keys(spec, file_type, columns)
-            self.quotas.admit(job, arrival.size)
+            seen = self.stager.look(path, spec, label)
+            _refuse_without_keys(spec, seen.file_type, seen.columns)
+            self.quotas.admit(job, arrival.stored)
             chunk = self.metadata.chunks.add(
                 Chunk(
                     arrival.chunk_id,
@@ -186,12 +177,13 @@ class Pushes:
                     job.pool_id,
                     0,
                     arrival.type,
-                    arrival.size,
+                    arrival.stored,
                     arrival.hash.hexdigest(),
-                    file_type,
+                    seen.file_type,
                     now(),
                 ),
                 job_bytes=self.quotas.job_bytes,
+                notes=(*arrival.notes(label), *seen.notes),
             )
         except BaseException:
             arrival.incoming.discard()
@@ -212,10 +204,6 @@ def _sees(key: Key, job: Job) -> bool:
     return sees_table(key, *(target.name for target in job.spec.targets))
 
 
-_LONGEST_ENVELOPE = 64 << 10
-"""Multipart boundaries and part headers count in Content-Length, not as the chunk."""
-
-
 def _kept(arrival: Arrival) -> Path:
     try:
         return arrival.incoming.keep()
@@ -223,7 +211,12 @@ def _kept(arrival: Arrival) -> Path:
         raise JobLocked from error
 
 
-_SHOWN = {FileType.PARQUET: "Parquet", FileType.CSV: "CSV"}
+_SHOWN = {
+    FileType.PARQUET: "Parquet",
+    FileType.CSV: "CSV",
+    FileType.NDJSON: "NDJSON",
+    FileType.ARROW: "Arrow",
+}
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -65,6 +65,7 @@ class Quotas:
 
     metadata: Metadata
     chunk_bytes: int
+    unpacked_bytes: int
     job_bytes: int
     pool_bytes: int
     queued_jobs: int
@@ -75,8 +76,18 @@ class Quotas:
     # -- bytes -----------------------------------------------------------------------------------------
 
     def room(self, job: Job) -> Room:
-        """The most bytes that the next chunk of the job may have. Raises TooLarge, PoolFull: none."""
-        rooms = [Room(self.chunk_bytes, TooLarge(self._chunk_too_large()))]
+        """The most bytes that the next chunk of the job may have as it is sent. Raises TooLarge, PoolFull."""
+        return self._room(job, Room(self.chunk_bytes, TooLarge(_too_large(self.chunk_bytes))))
+
+    def unpacked_room(self, job: Job) -> Room:
+        """The most bytes that it may have when it is unpacked. Raises TooLarge, PoolFull."""
+        words = _too_large(self.unpacked_bytes)
+        return self._room(
+            job, Room(self.unpacked_bytes, TooLarge(f"Unpacked, {words[0].lower()}{words[1:]}"))
+        )
+
+    def _room(self, job: Job, chunk: Room) -> Room:
+        rooms = [chunk]
         if self.job_bytes:
             left = self.job_bytes - self.metadata.chunks.bytes_of_job(job.id)
             rooms.append(Room(left, TooLarge(f"All chunks of a job may have {self.job_bytes} bytes.")))
@@ -95,10 +106,6 @@ class Quotas:
     def _left_in(self, pool_id: str) -> int:
         waiting = self.metadata.chunks.bytes_of_pool(pool_id)
         return self.pool_bytes - self.size_of(pool_id) - waiting
-
-    def _chunk_too_large(self) -> str:
-        advice = "split the file and send its parts as chunks of the same job"
-        return f"A chunk may have {self.chunk_bytes} bytes; {advice}."
 
     def _pool_full(self) -> str:
         return (
@@ -122,3 +129,7 @@ class Quotas:
                 "hour (UTC); the job is NEW still.",
                 retry_after=max(1, ceil(wait.total_seconds())),
             )
+
+
+def _too_large(limit: int) -> str:
+    return f"A chunk may have {limit} bytes; split the file and send its parts as chunks of the same job."

@@ -219,6 +219,7 @@ def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quota
     return Quotas(
         metadata,
         chunk_bytes=settings.max_chunk_bytes,
+        unpacked_bytes=settings.max_unpacked_bytes,
         job_bytes=settings.max_job_bytes,
         pool_bytes=settings.max_pool_bytes,
         queued_jobs=settings.max_queued_jobs,

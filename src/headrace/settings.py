@@ -38,6 +38,9 @@ class Settings(BaseSettings):
         description="strings without a declared length: 'open' keeps them, 'celonis' cuts at 80 characters",
     )
     max_chunk_bytes: int = Field(2**30, gt=0, description="largest chunk taken, in bytes")
+    max_unpacked_bytes: int = Field(
+        2**32, gt=0, description="largest chunk taken that comes packed, in unpacked bytes"
+    )
     max_job_bytes: int = Field(0, ge=0, description="most bytes of all chunks of one job; 0: no limit")
     max_pool_bytes: int = Field(
         0,

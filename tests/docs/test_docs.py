@@ -22,7 +22,7 @@ from headrace.errors import HeadraceError, LoadFailed
 from headrace.model import ChunkState, ColumnKind, JobStatus
 from headrace.permissions import Rule
 from headrace.settings import Settings
-from headrace.staging import rejects
+from headrace.staging import jsonrecords, rejects
 from headrace.web.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +95,7 @@ def test_codes_of_rejects() -> None:
     reading = Path(csvrecords.__file__).parent.glob("*.py")
     ours = re.findall(r"MalformedRecord\(\s*\"([\w-]+)\"", "".join(path.read_text() for path in reading))
     ours += re.findall(r"'([\w-]+)' AS code", Path(rejects.__file__).read_text())
+    ours += re.findall(r"MalformedLine\(\s*\"([\w-]+)\"", Path(jsonrecords.__file__).read_text())
     written = [coded(row[0])[0] for row in rows("docs/errors.md") if len(row) == 2 and row[0] != "code"]
     assert len(set(ours)) > 5
     assert sorted(written) == sorted(set(ours))

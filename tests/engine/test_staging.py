@@ -50,7 +50,7 @@ from headrace.model import (
 )
 from headrace.staging import Stager, StageTask, looking, story, writing
 from headrace.staging import engine as child
-from headrace.staging.looking import header, kind_of
+from headrace.staging.looking import Seen, header
 
 READER = duckdb.connect(config={"threads": "1"})
 READER.execute("SET TimeZone = 'UTC'")
@@ -611,21 +611,6 @@ def test_a_failed_try_leaves_nothing(tmp_path: Path) -> None:
     assert str(tmp_path) not in caught.value.message
 
 
-def test_kind_of() -> None:
-    spec = PushSpec("t")
-    as_csv, as_parquet = PushSpec("t", file_type=FileType.CSV), PushSpec("t", file_type=FileType.PARQUET)
-    for anything in (spec, as_csv, as_parquet):
-        assert kind_of(b"PAR1...", anything, said_to_be_csv=True) is FileType.PARQUET
-        with pytest.raises(ChunkUnreadable, match="empty"):
-            kind_of(b"", anything, said_to_be_csv=True)
-    assert kind_of(b"a,b", as_csv, said_to_be_csv=False) is FileType.CSV
-    assert kind_of(b"a,b", spec, said_to_be_csv=True) is FileType.CSV
-    assert kind_of(b"a,b", PushSpec("t", csv=CsvOptions()), said_to_be_csv=False) is FileType.CSV
-    for refused, said in ((as_parquet, True), (spec, False)):
-        with pytest.raises(ChunkUnreadable, match="does not begin with PAR1"):
-            kind_of(b"<html>", refused, said_to_be_csv=said)
-
-
 def test_headers() -> None:
     def names(text: str, **options: Any) -> list[str]:
         return header(text.encode(), complete=True, csv=CsvOptions(**options))
@@ -760,7 +745,7 @@ def test_a_chunk_that_takes_too_long_ends(tmp_path: Path) -> None:
 def look(stager: Stager, folder: Path, names: list[str]) -> list[str]:
     path = folder / "file.parquet"
     path.write_bytes(parquet(pa.Table.from_arrays([pa.array([1])] * len(names), names)))
-    return stager.look(path, PushSpec("t"))[1]
+    return stager.look(path, PushSpec("t")).columns
 
 
 def test_names_of_parquet(stager: Stager, tmp_path: Path) -> None:
@@ -784,6 +769,6 @@ def test_looking_needs_no_free_child(held: Held, tmp_path: Path) -> None:
     path.write_bytes(parquet({"a": [1], "b": [2]}))
     with ThreadPoolExecutor(1) as threads:
         found = threads.submit(outcome, held.stager, held.task)
-        assert held.stager.look(path, PushSpec("t")) == (FileType.PARQUET, ["a", "b"])
+        assert held.stager.look(path, PushSpec("t")) == Seen(FileType.PARQUET, ["a", "b"])
         held.kill(then=GOOD)
         assert found.result(30) == 1

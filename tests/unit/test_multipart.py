@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ChunkUnreadable
+from headrace.model import FileType, Label
 from headrace.web.multipart import body_of
 
 BOUNDARY = "boundary7"
@@ -36,7 +37,7 @@ def received(content_type: str, pieces: Iterable[bytes]) -> tuple[bytes, bool]:
     for piece in pieces:
         body.feed(piece)
     body.end()
-    return bytes(chunk), body.says_csv
+    return bytes(chunk), body.label.file_type is FileType.CSV
 
 
 def chunk_of(*parts: bytes, content_type: str = NAMED) -> bytes:
@@ -175,7 +176,37 @@ def test_who_calls_it_csv(content_type: str, body: bytes, says_csv: bool) -> Non
 
 
 def test_a_form_that_has_not_begun_says_nothing() -> None:
-    assert not body_of(NAMELESS, bytes).says_csv
+    assert body_of(NAMELESS, bytes).label == Label()
+
+
+LABELS = [
+    ('filename="a.csv.gz"', None, Label(FileType.CSV, packed=True)),
+    ('filename="a.Parquet.ZST"', None, Label(FileType.PARQUET, packed=True)),
+    ("filename=a.ndjson", "application/octet-stream", Label(FileType.NDJSON)),
+    ('filename="a.b.jsonl.zstd"', "text/plain", Label(FileType.NDJSON, packed=True)),
+    ('filename="a.arrow" ', None, Label(FileType.ARROW)),
+    ("filename*=UTF-8''a%20b.feather", None, Label(FileType.ARROW)),
+    ('filename="a.gz"', None, Label(None, packed=True)),
+    ('filename="a.gz.txt"', None, Label()),
+    ('filename="csv"', None, Label()),
+    ('filename="a"', "application/vnd.apache.parquet", Label(FileType.PARQUET)),
+    ('filename="a.parquet"', "application/x-ndjson", Label(FileType.PARQUET)),
+    ('filename="a.parquet"', "text/csv", Label(FileType.CSV)),
+    ('filename="a"', "application/vnd.apache.arrow.file", Label(FileType.ARROW)),
+]
+
+
+@pytest.mark.parametrize(("name", "type", "label"), LABELS)
+def test_what_a_client_calls_a_chunk(name: str, type: str | None, label: Label) -> None:
+    body = body_of(NAMED, bytes)
+    body.feed(multipart(part(b"x", f'form-data; name="file"; {name}', type)))
+    assert body.label == label
+
+
+def test_what_a_client_calls_bytes_without_a_form() -> None:
+    types = ["text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream", "application/json"]
+    kinds = [FileType.CSV, FileType.NDJSON, FileType.ARROW, None]
+    assert [body_of(type, bytes).label.file_type for type in types] == kinds
 
 
 def test_what_writes_may_refuse() -> None:

@@ -33,7 +33,14 @@ def job(metadata: Metadata) -> Job:
 
 
 def quotas(metadata: Metadata, **limits: int) -> Quotas:
-    given = {"chunk_bytes": 100, "job_bytes": 0, "pool_bytes": 0, "queued_jobs": 10, **limits}
+    given = {
+        "chunk_bytes": 100,
+        "unpacked_bytes": 100,
+        "job_bytes": 0,
+        "pool_bytes": 0,
+        "queued_jobs": 10,
+        **limits,
+    }
     return Quotas(metadata, submissions=None, size_of=lambda _: 400, **given)
 
 

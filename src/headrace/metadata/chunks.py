@@ -13,20 +13,25 @@ from headrace.metadata.codec import dump_report, read_report
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, StageReport
 
+_TOLD_ONCE = "; others alike are not named."
+"""A job may have thousands of chunks, each of them packed."""
+
 
 class Chunks:
     def __init__(self, reads: Engine, writes: Engine) -> None:
         self._reads = reads
         self._writes = writes
 
-    def add(self, chunk: Chunk, *, job_bytes: int = 0) -> Chunk:
+    def add(self, chunk: Chunk, *, job_bytes: int = 0, notes: Sequence[str] = ()) -> Chunk:
         """Record a chunk that is safe in the store; answers it with its number.
 
+        ``notes`` on it go to the logs of its job, each of them with the first chunk that it holds for.
         Raises JobLocked, or TooLarge when the job would have more than ``job_bytes`` (0: no limit).
         """
         with self._writes.begin() as db:
             new = (jobs.c.id == chunk.job_id) & (jobs.c.status == JobStatus.NEW) & jobs.c.deleted_at.is_(None)
-            if db.execute(select(jobs.c.id).where(new)).first() is None:
+            job = db.execute(select(jobs.c.logs).where(new)).first()
+            if job is None:
                 raise JobLocked
             so_far = select(func.max(chunks.c.number), func.sum(chunks.c.bytes))
             number, size = db.execute(so_far.where(chunks.c.job_id == chunk.job_id)).one()
@@ -34,6 +39,10 @@ class Chunks:
                 raise TooLarge(f"All chunks of a job may have {job_bytes} bytes.")
             numbered = replace(chunk, number=(number or 0) + 1)
             db.execute(insert(chunks).values(vars(numbered)))
+            told = [note for note in notes if not any(line.endswith(note + _TOLD_ONCE) for line in job.logs)]
+            if told:
+                lines = [f"Chunk {numbered.number} {note}{_TOLD_ONCE}" for note in told]
+                db.execute(update(jobs).where(jobs.c.id == chunk.job_id).values(logs=[*job.logs, *lines]))
             return numbered
 
     def list(self, job_id: str) -> Sequence[Chunk]:

@@ -6,8 +6,12 @@ process, because a hostile file may crash a parser or eat its memory. In the ord
 ``looking``       what is it, which columns has it
 ``stager``        the children, as the server sees them
 ``story``         one chunk, in a child
+``signatures``    what bytes surely are
 ``csvfiles``      what a CSV needs
 ``parquetfiles``  what a Parquet file needs
+``arrowfiles``    what Arrow needs: to be Parquet
+``ndjsonfiles``   what NDJSON needs
+``jsonrecords``   one line of it
 ``fields``        what becomes of each column
 ``writing``       the straight way and the careful way
 ``rejects``       what could not be stored

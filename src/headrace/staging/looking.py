@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headrace import csvrecords
 from headrace.csvrecords import Dialect
 from headrace.errors import ChunkUnreadable
-from headrace.model import CsvOptions, FileType, PushSpec, fold
+from headrace.model import CsvOptions, FileType, Label, PushSpec, fold
+from headrace.staging.signatures import begins_as_json, description, foreign, is_json_line, is_text, readable
 
 HEAD_BYTES = 1 << 20
 """A header must end within so much of a file."""
@@ -16,24 +18,66 @@ MOST_COLUMNS = 1900
 """The lake's catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
 
 _USUAL_HEADER = 16 << 10
-_PARQUET_MAGIC = b"PAR1"
+_CALLED = {
+    FileType.PARQUET: "not a Parquet file (it does not begin with PAR1)",
+    FileType.CSV: "not a CSV",
+    FileType.NDJSON: "not NDJSON (it does not begin with {)",
+    FileType.ARROW: "not an Arrow file or stream",
+}
 
 
-def kind_of(head: bytes, spec: PushSpec, *, said_to_be_csv: bool) -> FileType:
-    """What a chunk is: Parquet if its bytes say so, CSV only if the client does, for the job or the chunk.
+@dataclass(frozen=True)
+class Seen:
+    """What a chunk is, its columns, and what its client should hear of that."""
 
-    Text alone is no CSV: a proxy's error page would become a table. Raises ChunkUnreadable.
+    file_type: FileType
+    columns: list[str]
+    notes: tuple[str, ...] = ()
+
+
+def kind_of(head: bytes, spec: PushSpec, label: Label) -> FileType:
+    """What a chunk is: what its bytes surely say, else CSV or NDJSON if the client calls it so.
+
+    It does so for the job or for the chunk. Text alone is no table: a proxy's error page would become one.
+    Raises ChunkUnreadable.
     """
     if not head:
         raise ChunkUnreadable("The chunk is empty: send a CSV with its header, or a Parquet file.")
-    if head.startswith(_PARQUET_MAGIC):
-        return FileType.PARQUET
-    if spec.file_type is FileType.CSV or (spec.file_type is None and (spec.csv or said_to_be_csv)):
+    said = {spec.file_type, label.file_type} | ({FileType.CSV} if spec.csv and not spec.file_type else set())
+    found = readable(head)
+    if found and not (FileType.CSV in said and _is_header(head)):
+        return found
+    _refuse_foreign(head)
+    if FileType.NDJSON in said and begins_as_json(head):
+        return FileType.NDJSON
+    if FileType.CSV in said and not is_json_line(head) and (spec.file_type is FileType.CSV or is_text(head)):
         return FileType.CSV
-    raise ChunkUnreadable(
-        "The chunk is not a Parquet file (it does not begin with PAR1). "
-        'For CSV create the job with "fileType": "CSV".'
-    )
+    raise ChunkUnreadable(_unlike(head, spec))
+
+
+def _is_header(head: bytes) -> bool:
+    """A column may be called PAR1; in a Parquet file no text follows it."""
+    return is_text(head) and len(head) > len(b"PAR1")
+
+
+def _refuse_foreign(head: bytes) -> None:
+    if found := foreign(head):
+        raise ChunkUnreadable(f"The chunk is {found.name}. {found.advice}")
+
+
+def _unlike(head: bytes, spec: PushSpec) -> str:
+    wanted = spec.file_type or FileType.PARQUET
+    advice = "" if wanted is FileType.CSV else ' For CSV create the job with "fileType": "CSV".'
+    return f"The chunk is {_CALLED[wanted]}. {description(head)}{advice}"
+
+
+def notes_on(kind: FileType, spec: PushSpec, label: Label) -> tuple[str, ...]:
+    """What is read although it is called something else."""
+    if spec.file_type and kind is not spec.file_type:
+        return (f"is read as {kind}, though the job says {spec.file_type}",)
+    if label.file_type and kind is not label.file_type:
+        return (f"is read as {kind}, though it is called {label.file_type}",)
+    return ()
 
 
 def header(head: bytes, *, complete: bool, csv: CsvOptions) -> list[str]:

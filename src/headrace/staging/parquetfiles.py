@@ -49,10 +49,19 @@ def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
     return replace(report, notes=(*notes, *report.notes))
 
 
+def _refuse_encryption(path: Path) -> None:
+    """A footer may be readable and its columns not."""
+    query = f"SELECT encryption_algorithm FROM parquet_file_metadata({literal(str(path))})"
+    (algorithm,) = db().execute(query).fetchall()[0]
+    if algorithm:
+        raise ChunkUnreadable(f"The Parquet file is encrypted ({algorithm}). Write it without encryption.")
+
+
 def parquet_columns(path: Path) -> list[str]:
     """The names as the file has them: the engine would rename what stands twice."""
     try:
         query = f"SELECT name, num_children, precision FROM parquet_schema({literal(str(path))})"
+        _refuse_encryption(path)
         schema = db().execute(query).fetchall()
         described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")
     except duckdb.Error as error:

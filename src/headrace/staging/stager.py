@@ -6,12 +6,22 @@ from pathlib import Path
 
 from headrace.children import ChildDied, process_pool
 from headrace.errors import ChunkFailed, ChunkUnreadable
-from headrace.model import CsvOptions, FileType, PushSpec, StageReport
+from headrace.model import CsvOptions, FileType, Label, PushSpec, StageReport
+from headrace.staging.arrowfiles import arrow_columns
 from headrace.staging.engine import start_child
-from headrace.staging.looking import HEAD_BYTES, check_names, header, kind_of
+from headrace.staging.looking import HEAD_BYTES, Seen, check_names, header, kind_of, notes_on
+from headrace.staging.ndjsonfiles import ndjson_columns
 from headrace.staging.parquetfiles import parquet_columns
 from headrace.staging.story import stage
 from headrace.staging.tasks import StageTask
+
+_NOTHING_SAID = Label()
+_LOOKING_SECONDS = 60
+_COLUMNS = {
+    FileType.PARQUET: parquet_columns,
+    FileType.NDJSON: ndjson_columns,
+    FileType.ARROW: arrow_columns,
+}
 
 
 class Stager:
@@ -23,19 +33,25 @@ class Stager:
         self._stagers = process_pool(processes, start_child, (memory_mb,), at_once=True)
         self._looker = process_pool(1, start_child, (memory_mb,), at_once=True)
 
-    def look(self, path: Path, spec: PushSpec, *, said_to_be_csv: bool = False) -> tuple[FileType, list[str]]:
+    def look(self, path: Path, spec: PushSpec, label: Label = _NOTHING_SAID) -> Seen:
         """What a chunk is, and its column names. Raises ChunkUnreadable."""
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        kind = kind_of(head, spec, said_to_be_csv=said_to_be_csv)
+        kind = kind_of(head, spec, label)
         if kind is FileType.CSV:
-            return kind, header(head, complete=len(head) < HEAD_BYTES, csv=spec.csv or CsvOptions())
-        try:
-            names = self._looker.schedule(parquet_columns, args=(path,), timeout=60).result()
-        except (ChildDied, TimeoutError) as error:
-            raise ChunkUnreadable("The Parquet file cannot be read: its footer is damaged.") from error
+            names = header(head, complete=len(head) < HEAD_BYTES, csv=spec.csv or CsvOptions())
+        else:
+            names = self._columns(kind, path)
         check_names(names)
-        return kind, names
+        return Seen(kind, names, notes_on(kind, spec, label))
+
+    def _columns(self, kind: FileType, path: Path) -> list[str]:
+        try:
+            return self._looker.schedule(_COLUMNS[kind], args=(path,), timeout=_LOOKING_SECONDS).result()
+        except (ChildDied, TimeoutError) as error:
+            raise ChunkUnreadable(
+                f"The {kind} file cannot be read: it is damaged where it says what it holds."
+            ) from error
 
     def stage(self, task: StageTask) -> StageReport:
         """Stage in a child. Raises ChunkFailed when the chunk, and nothing else, is lost.

@@ -6,19 +6,26 @@ import duckdb
 
 from headrace.errors import ChunkFailed
 from headrace.model import FileType, StageReport
+from headrace.staging.arrowfiles import stage_arrow
 from headrace.staging.csvfiles import stage_csv
 from headrace.staging.engine import first_line, renew_if_bloated
+from headrace.staging.ndjsonfiles import stage_ndjson
 from headrace.staging.parquetfiles import stage_parquet
 from headrace.staging.tasks import StageTask, scratch_files
+
+_STAGE = {
+    FileType.CSV: stage_csv,
+    FileType.PARQUET: stage_parquet,
+    FileType.NDJSON: stage_ndjson,
+    FileType.ARROW: stage_arrow,
+}
 
 
 def stage(task: StageTask) -> StageReport:
     """Stage one chunk; the target appears whole or not at all. Raises ChunkFailed."""
     with scratch_files(task.target) as scratch:
         try:
-            report = (
-                stage_csv(task, scratch) if task.file_type is FileType.CSV else stage_parquet(task, scratch)
-            )
+            report = _STAGE[task.file_type](task, scratch)
         except duckdb.Error as error:
             raise ChunkFailed(first_line(error)) from error
         finally:

@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from headrace.errors import Draining, NotFound
-from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Table, Version
+from headrace.model import CHANGE_DATE, Chunk, ChunkType, Counts, Job, Table, Version
 from headrace.tables import ExportFormat
 from headrace.web import wire
 from headrace.web.context import Asking, Use
+from headrace.web.receiving import receive
 
 MEDIA_TYPES = {
     ExportFormat.CSV: "text/csv; charset=utf-8",
@@ -68,6 +69,14 @@ def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
     """One job with its chunks, counts, phases and logs."""
     job = use.pushes.ledger_entry(pool_id, job_id)
     return _job(job, use.pushes.metadata.chunks.list(job.id))
+
+
+async def push_chunk(
+    pool_id: str, job_id: str, request: Request, type: Literal["upsert", "delete"] = "upsert"
+) -> JSONResponse:
+    """A chunk of any kind that is known, multipart or the bytes as they are."""
+    chunk = await receive(pool_id, job_id, ChunkType(type.upper()), request)
+    return JSONResponse(_chunk(chunk), status_code=201)
 
 
 def get_rejects(
@@ -129,6 +138,7 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
         "id": chunk.id,
         "number": chunk.number,
         "type": chunk.type,
+        "fileType": chunk.file_type,
         "state": chunk.state,
         "bytes": chunk.bytes,
         "sha256": chunk.sha256,

@@ -106,6 +106,9 @@ TOLD: dict[Callable[..., Any], Told] = {
     api.get_table: Told(answers.WholeTableAnswer),
     api.export_table: Told(files=tuple(api.MEDIA_TYPES.values()), errors=(errors.QueryTooLong,)),
     api.cancel_query: Told(status=204),
+    api.push_chunk: Told(
+        answers.ChunkAnswer, status=201, then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB))
+    ),
     keys.create_key: Told(
         answers.NewKeyAnswer,
         status=201,

@@ -14,22 +14,41 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from headrace.errors import ChunkUnreadable
+from headrace.model import FileType, Label
 
 _LONGEST_BOUNDARY_LINE = 256
 _MOST_BESIDE = 64 << 10
 """Fields that nobody reads, part headers, what stands before the first and after the last boundary."""
 
 _NAMES = (b"file", b"chunk")
-_CSV_NAME = re.compile(rb";\s*filename\*?\s*=[^;]*\.csv\"?\s*(;|$)", re.IGNORECASE)
 _FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)  # with a star: in the spelling of RFC 2231
+_ENDING = re.compile(
+    rb";\s*filename\*?\s*=[^;]*?(?:\.([a-z]+))??(\.gz|\.gzip|\.zst|\.zstd)?\"?\s*(;|$)", re.IGNORECASE
+)
+_ENDINGS = {
+    b"csv": FileType.CSV,
+    b"parquet": FileType.PARQUET,
+    b"ndjson": FileType.NDJSON,
+    b"jsonl": FileType.NDJSON,
+    b"arrow": FileType.ARROW,
+    b"arrows": FileType.ARROW,
+    b"feather": FileType.ARROW,
+}
+_TYPES = {
+    b"csv": FileType.CSV,
+    b"parquet": FileType.PARQUET,
+    b"ndjson": FileType.NDJSON,
+    b"jsonl": FileType.NDJSON,
+    b"apache.arrow": FileType.ARROW,
+}
 
 Write = Callable[[memoryview], object]
 
 
 class Body(Protocol):
     @property
-    def says_csv(self) -> bool:
-        """The client calls the chunk CSV, by its type or its name."""
+    def label(self) -> Label:
+        """What the client calls the chunk."""
 
     def feed(self, data: bytes) -> None: ...
 
@@ -51,7 +70,7 @@ class RawBody:
 
     def __init__(self, write: Write, content_type: bytes) -> None:
         self._write = write
-        self.says_csv = b"csv" in content_type
+        self.label = Label(_of_type(content_type))
 
     def feed(self, data: bytes) -> None:
         self._write(memoryview(data))
@@ -72,7 +91,9 @@ class MultipartBody:
         self._found = False
         self._ended = False
         self._named_file = False
-        self.says_csv = False
+        self._named = Label()
+        self._typed: FileType | None = None
+        self.label = Label()
         self._parser = MultipartParser(
             boundary,
             {
@@ -103,23 +124,24 @@ class MultipartBody:
 
     def _part_begins(self) -> None:
         self._named_file = False
-        self._part_says_csv = False
+        self._named, self._typed = Label(), None
 
     def _header_ends(self) -> None:
         name, value = self._header.lower(), bytes(self._value)
         if name == b"content-disposition":
             _, options = parse_options_header(value)
             self._named_file = bool(_FILE_NAME.search(value)) or options.get(b"name") in _NAMES
-            self._part_says_csv = bool(_CSV_NAME.search(value))
+            self._named = _of_name(value)
         elif name == b"content-type":
-            self._part_says_csv = self._part_says_csv or b"csv" in value.lower()
+            self._typed = _of_type(value)
         self._header.clear()
         self._value.clear()
 
     def _headers_end(self) -> None:
         self._takes = self._named_file and not self._found
         self._found = self._found or self._takes
-        self.says_csv = self.says_csv or (self._takes and self._part_says_csv)
+        if self._takes:
+            self.label = Label(_either(self._named.file_type, self._typed), self._named.packed)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._takes:
@@ -139,8 +161,8 @@ class BoundaryFinder:
         self._body: MultipartBody | None = None
 
     @property
-    def says_csv(self) -> bool:
-        return self._body is not None and self._body.says_csv
+    def label(self) -> Label:
+        return self._body.label if self._body else Label()
 
     def feed(self, data: bytes) -> None:
         if self._body is None:
@@ -161,6 +183,20 @@ class BoundaryFinder:
         if not complete or not line.startswith(b"--") or len(line) <= 2:
             raise _no_boundary()
         return MultipartBody(line[2:], self._write)
+
+
+def _of_type(content_type: bytes) -> FileType | None:
+    return next((kind for word, kind in _TYPES.items() if word in content_type.lower()), None)
+
+
+def _of_name(disposition: bytes) -> Label:
+    found = _ENDING.search(disposition)
+    return Label(_ENDINGS.get((found[1] or b"").lower()), bool(found[2])) if found else Label()
+
+
+def _either(named: FileType | None, typed: FileType | None) -> FileType | None:
+    """The name comes before the type, which many clients guess; but CSV needs either's word."""
+    return FileType.CSV if FileType.CSV in (named, typed) else named or typed
 
 
 def _no_boundary() -> ChunkUnreadable:

@@ -106,6 +106,9 @@ ROUTES = (
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace", narrowed=True),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}", api.get_job, READ, "headrace"),
     Endpoint(
+        "POST", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/chunks", api.push_chunk, PUSH, "headrace"
+    ),
+    Endpoint(
         "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
     ),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
@@ -138,7 +141,9 @@ ROUTES = (
     Endpoint("GET", "/readyz", api.readyz, OPEN, "health"),
 )
 
-_UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted")
+_UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted", "/chunks")
+
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
 
 _CHUNK_BODY = {
     "requestBody": {
@@ -151,8 +156,11 @@ _CHUNK_BODY = {
                     "required": ["file"],
                 }
             },
-            "text/csv": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "text/csv": _BYTES,
+            "application/vnd.apache.parquet": _BYTES,
+            "application/vnd.apache.arrow.stream": _BYTES,
+            "application/x-ndjson": _BYTES,
+            "application/octet-stream": _BYTES,
         },
     }
 }
@@ -177,6 +185,7 @@ _TOKEN_BODY = {
 _BODIES: dict[Callable[..., Any], dict[str, Any]] = {
     vendor.push_upserted: _CHUNK_BODY,
     vendor.push_deleted: _CHUNK_BODY,
+    api.push_chunk: _CHUNK_BODY,
     oauth.create_token: _TOKEN_BODY,
 }
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
-from headrace.errors import InvalidRequest
 from headrace.model import CHANGE_DATE, ChunkType, Permission, fold
 from headrace.permissions import authorize, effective
-from headrace.pushes import Arrival
 from headrace.web import wire
-from headrace.web.context import Asking, Use, the_services
-from headrace.web.multipart import body_of
+from headrace.web.context import Asking, Use
 from headrace.web.noting import Note
+from headrace.web.receiving import receive
 
 # -- push jobs -----------------------------------------------------------------------------------------
 
@@ -55,40 +50,13 @@ def list_chunks(pool_id: str, job_id: str, use: Use) -> list[dict[str, Any]]:
 
 
 async def push_upserted(pool_id: str, job_id: str, request: Request) -> Response:
-    await _receive(pool_id, job_id, ChunkType.UPSERT, request)
+    await receive(pool_id, job_id, ChunkType.UPSERT, request)
     return Response()
 
 
 async def push_deleted(pool_id: str, job_id: str, request: Request) -> Response:
-    await _receive(pool_id, job_id, ChunkType.DELETE, request)
+    await receive(pool_id, job_id, ChunkType.DELETE, request)
     return Response()
-
-
-async def _receive(pool_id: str, job_id: str, type: ChunkType, request: Request) -> None:
-    """The one streaming edge: what arrives is written at once, in this thread; all else runs beside it."""
-    pushes = the_services(request).pushes
-    length = request.headers.get("content-length")
-    arrival = await run_in_threadpool(
-        pushes.begin_chunk, pool_id, job_id, type, int(length) if length else None
-    )
-    try:
-        says_csv = await _read_body(request, arrival)
-    except BaseException:
-        await run_in_threadpool(arrival.incoming.discard)
-        raise
-    await run_in_threadpool(partial(pushes.add_chunk, arrival, said_to_be_csv=says_csv))
-
-
-async def _read_body(request: Request, arrival: Arrival) -> bool:
-    """Answers whether the client calls the chunk CSV."""
-    body = body_of(request.headers.get("content-type", ""), arrival.write)
-    try:
-        async for data in request.stream():
-            body.feed(data)
-    except ClientDisconnect as error:
-        raise InvalidRequest("The client went away in the middle of the chunk.") from error
-    body.end()
-    return body.says_csv
 
 
 # -- what clients call around a push -------------------------------------------------------------------

@@ -110,7 +110,9 @@ class DataPushJob(Lenient):
 
     targetName: str | None = _documented(**_TARGET)
     type: str | None = _documented(description="null: REPLACE", **_one_word_of(*JobType))
-    fileType: str | None = _documented(description="null: PARQUET", **_one_word_of(*FileType))
+    fileType: str | None = _documented(
+        description="null: PARQUET; ours: NDJSON, ARROW", **_one_word_of(*FileType)
+    )
     keys: list[str] | None = _documented(uniqueItems=True)
     tableSchema: TableTransport | None = None
     csvParsingOptions: CSVParsingOptions | None = None

@@ -15,6 +15,7 @@ The tree::
     │   └── JobNotNew             409  execute of a job that is not NEW
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
+    ├── KeyReused                 422  an Idempotency-Key that stands for something else
     ├── Busy                      503  another process holds the catalog of the pool
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
@@ -128,6 +129,13 @@ class QueryTooLong(HeadraceError):
     status = 422
 
 
+class KeyReused(HeadraceError):
+    """This Idempotency-Key was sent with another request; take a new one for each request."""
+
+    code = "idempotency-key-reused"
+    status = 422
+
+
 class Internal(HeadraceError):
     """An error of the server. Its log has the details under this reference."""
 
@@ -165,9 +173,12 @@ class LoadFailed(HeadraceError):
 
     code = "load-failed"
 
-    def __init__(self, message: str | None = None, *, logs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str | None = None, *, logs: Sequence[str] = (), job_id: str | None = None
+    ) -> None:
         super().__init__(message)
         self.logs = tuple(logs) or (self.message,)
+        self.job_id = job_id
 
 
 class ChunkFailed(LoadFailed):
@@ -186,3 +197,8 @@ class SchemaMismatch(LoadFailed):
     """The push does not fit the table."""
 
     code = "schema-mismatch"
+
+
+def known_errors(root: type[HeadraceError] = HeadraceError) -> list[type[HeadraceError]]:
+    """Every class of the tree but its root, general ones before their kinds."""
+    return [known for cls in root.__subclasses__() for known in (cls, *known_errors(cls))]

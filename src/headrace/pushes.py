@@ -43,6 +43,7 @@ class Arrival:
     type: ChunkType
     incoming: Incoming
     limit: int
+    idempotency_key: str | None = None
     size: int = 0
     hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
@@ -69,8 +70,11 @@ class Pushes:
 
     # -- jobs ------------------------------------------------------------------------------------------
 
-    def create(self, pool_id: str, spec: PushSpec, by: Key) -> Job:
-        """A NEW job. Raises InvalidRequest for what can be seen to be wrong already now."""
+    def create(self, pool_id: str, spec: PushSpec, by: Key, idempotency_key: str | None = None) -> Job:
+        """A NEW job. Raises InvalidRequest for what can be seen to be wrong already now.
+
+        The same creation sent again under its idempotency key is answered by the first job. Raises KeyReused.
+        """
         self._pool(pool_id)
         check(spec)
         if spec.connection_id and not self.metadata.pools.connection(pool_id, spec.connection_id):
@@ -78,11 +82,19 @@ class Pushes:
                 f"The pool has no data connection {spec.connection_id}.", attribute="connectionId"
             )
         at = now()
-        job = Job(
-            str(uuid4()), pool_id, spec, JobStatus.NEW, at, at, created_by=by.id, logs=not_honoured(spec)
+        return self.metadata.jobs.add(
+            Job(
+                str(uuid4()),
+                pool_id,
+                spec,
+                JobStatus.NEW,
+                at,
+                at,
+                created_by=by.id,
+                logs=not_honoured(spec),
+                idempotency_key=idempotency_key,
+            )
         )
-        self.metadata.jobs.add(job)
-        return job
 
     def get(self, pool_id: str, job_id: str) -> Job:
         job = self.ledger_entry(pool_id, job_id)
@@ -106,12 +118,16 @@ class Pushes:
         self._pool(pool_id)
         return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset)
 
-    def execute(self, pool_id: str, job_id: str, order_column: str | None) -> None:
-        """NEW to QUEUED before the answer. Raises JobNotNew."""
-        job = self.get(pool_id, job_id)
-        if not self.metadata.jobs.queue(job_id, order_column or None, now()):
-            status = self.get(pool_id, job_id).status
-            raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {status}.")
+    def execute(
+        self, pool_id: str, job_id: str, order_column: str | None, idempotency_key: str | None = None
+    ) -> None:
+        """NEW to QUEUED before the answer. Raises JobNotNew, unless it was queued under the same key."""
+        self.get(pool_id, job_id)
+        if not self.metadata.jobs.queue(job_id, order_column or None, now(), idempotency_key):
+            job = self.get(pool_id, job_id)
+            if idempotency_key and job.execute_key == idempotency_key:
+                return
+            raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {job.status}.")
         crash_point("queued")
         self.on_queue()
 
@@ -137,10 +153,18 @@ class Pushes:
     def chunk_list(self, pool_id: str, job_id: str) -> Sequence[Chunk]:
         return self.metadata.chunks.list(self.get(pool_id, job_id).id)
 
-    def begin_chunk(self, pool_id: str, job_id: str, type: ChunkType, length: int | None) -> Arrival:
+    def begin_chunk(
+        self,
+        pool_id: str,
+        job_id: str,
+        type: ChunkType,
+        length: int | None,
+        idempotency_key: str | None = None,
+    ) -> Arrival:
         """The gate: raises whatever can be refused before a byte of the body is read."""
         job = self.get(pool_id, job_id)
-        if job.status is not JobStatus.NEW:
+        again = idempotency_key is not None and self.metadata.chunks.has_key(job_id, idempotency_key)
+        if job.status is not JobStatus.NEW and not again:
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
             _refuse_delete(job.spec)
@@ -148,7 +172,7 @@ class Pushes:
             raise TooLarge(_too_large(self.max_chunk_bytes))
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
-        return Arrival(chunk_id, job, type, incoming, self.max_chunk_bytes)
+        return Arrival(chunk_id, job, type, incoming, self.max_chunk_bytes, idempotency_key)
 
     def add_chunk(self, arrival: Arrival, *, said_to_be_csv: bool = False) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
@@ -172,13 +196,17 @@ class Pushes:
                     arrival.hash.hexdigest(),
                     file_type,
                     now(),
+                    idempotency_key=arrival.idempotency_key,
                 )
             )
         except BaseException:
             arrival.incoming.discard()
             raise
         crash_point("recorded")
-        self.on_chunk(chunk)
+        if chunk.id == arrival.chunk_id:
+            self.on_chunk(chunk)
+        else:  # it is here already: the client had not heard so
+            arrival.incoming.discard()
         return chunk
 
     def _pool(self, pool_id: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
-from headrace.errors import JobLocked
+from headrace.errors import JobLocked, KeyReused
 from headrace.metadata.codec import dump_report, read_report
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, StageReport
@@ -20,8 +20,13 @@ class Chunks:
         self._writes = writes
 
     def add(self, chunk: Chunk) -> Chunk:
-        """Record a chunk that is safe in the store; answers it with its number. Raises JobLocked."""
+        """Record a chunk that is safe in the store; answers it with its number. Raises JobLocked.
+
+        A chunk sent again under its idempotency key is answered as it was recorded first. Raises KeyReused.
+        """
         with self._writes.begin() as db:
+            if known := _known(db, chunk):
+                return known
             new = (jobs.c.id == chunk.job_id) & (jobs.c.status == JobStatus.NEW) & jobs.c.deleted_at.is_(None)
             if db.execute(select(jobs.c.id).where(new)).first() is None:
                 raise JobLocked
@@ -29,6 +34,14 @@ class Chunks:
             numbered = replace(chunk, number=(db.execute(last).scalar() or 0) + 1)
             db.execute(insert(chunks).values(vars(numbered)))
             return numbered
+
+    def has_key(self, job_id: str, idempotency_key: str) -> bool:
+        """Whether a chunk came under this key before."""
+        query = select(chunks.c.id).where(
+            chunks.c.job_id == job_id, chunks.c.idempotency_key == idempotency_key
+        )
+        with self._reads.connect() as db:
+            return db.execute(query).first() is not None
 
     def list(self, job_id: str) -> Sequence[Chunk]:
         """The chunks of a job in the order of their arrival."""
@@ -57,6 +70,15 @@ class Chunks:
     def _set(self, chunk_id: str, **values: Any) -> None:
         with self._writes.begin() as db:
             db.execute(update(chunks).where(chunks.c.id == chunk_id).values(values))
+
+
+def _known(db: Connection, chunk: Chunk) -> Chunk | None:
+    """The chunk that came under the same key before."""
+    same_key = (chunks.c.job_id == chunk.job_id) & (chunks.c.idempotency_key == chunk.idempotency_key)
+    row = db.execute(select(chunks).where(same_key)).one_or_none() if chunk.idempotency_key else None
+    if row and (row.sha256, row.type) != (chunk.sha256, chunk.type):
+        raise KeyReused
+    return _chunk(row) if row else None
 
 
 def _chunk(row: Row[Any]) -> Chunk:

@@ -98,7 +98,10 @@ jobs = Table(
     Column("error_code", String),
     Column("phases_ms", JSON, nullable=False),
     Column("logs", JSON, nullable=False),
+    Column("idempotency_key", String),
+    Column("execute_key", String),
     Index("jobs_of_pool", "pool_id", "created_at"),
+    Index("jobs_by_idempotency_key", "pool_id", "idempotency_key", unique=True),
     Index("jobs_by_status", "status", "queue_number"),
 )
 
@@ -118,6 +121,8 @@ chunks = Table(
     Column("report", JSON),
     Column("problem", String),
     Column("staging_ms", Integer),
+    Column("idempotency_key", String),
+    Index("chunks_by_idempotency_key", "job_id", "idempotency_key", unique=True),
     Index("chunks_of_job", "job_id", "number", unique=True),
     Index("chunks_by_state", "state"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -19,8 +19,16 @@ from headrace.web.multipart import body_of
 # -- push jobs -----------------------------------------------------------------------------------------
 
 
-def create_job(pool_id: str, sent: wire.DataPushJob, use: Use, key: Asking) -> dict[str, Any]:
-    return wire.job(use.pushes.create(pool_id, wire.to_spec(sent), key))
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="ours: the same request sent again under it has no second effect", max_length=255),
+]
+
+
+def create_job(
+    pool_id: str, sent: wire.DataPushJob, use: Use, key: Asking, idempotency_key: IdempotencyKey = None
+) -> dict[str, Any]:
+    return wire.job(use.pushes.create(pool_id, wire.to_spec(sent), key, idempotency_key))
 
 
 def list_jobs(pool_id: str, use: Use) -> list[dict[str, Any]]:
@@ -36,8 +44,9 @@ def execute_job(
     job_id: str,
     use: Use,
     duplicateRemovalColumn: str | None = Query(None),
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    use.pushes.execute(pool_id, job_id, duplicateRemovalColumn)
+    use.pushes.execute(pool_id, job_id, duplicateRemovalColumn, idempotency_key)
     return Response()
 
 
@@ -50,22 +59,28 @@ def list_chunks(pool_id: str, job_id: str, use: Use) -> list[dict[str, Any]]:
     return [wire.chunk(chunk) for chunk in use.pushes.chunk_list(pool_id, job_id)]
 
 
-async def push_upserted(pool_id: str, job_id: str, request: Request) -> Response:
-    await _receive(pool_id, job_id, ChunkType.UPSERT, request)
+async def push_upserted(
+    pool_id: str, job_id: str, request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
+    await _receive(pool_id, job_id, ChunkType.UPSERT, request, idempotency_key)
     return Response()
 
 
-async def push_deleted(pool_id: str, job_id: str, request: Request) -> Response:
-    await _receive(pool_id, job_id, ChunkType.DELETE, request)
+async def push_deleted(
+    pool_id: str, job_id: str, request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
+    await _receive(pool_id, job_id, ChunkType.DELETE, request, idempotency_key)
     return Response()
 
 
-async def _receive(pool_id: str, job_id: str, type: ChunkType, request: Request) -> None:
+async def _receive(
+    pool_id: str, job_id: str, type: ChunkType, request: Request, idempotency_key: str | None
+) -> None:
     """The one streaming edge: what arrives is written at once, in this thread; all else runs beside it."""
     pushes = the_services(request).pushes
     length = request.headers.get("content-length")
     arrival = await run_in_threadpool(
-        pushes.begin_chunk, pool_id, job_id, type, int(length) if length else None
+        pushes.begin_chunk, pool_id, job_id, type, int(length) if length else None, idempotency_key
     )
     try:
         says_csv = await _read_body(request, arrival)

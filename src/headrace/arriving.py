@@ -39,6 +39,7 @@ class Arrival:
     room: Room
     unpacked_room: Room
     encoding: Packing | None = None
+    idempotency_key: str | None = None
     size: int = 0
     hash: hashlib._Hash = field(default_factory=hashlib.sha256)
     waiting: int = 0

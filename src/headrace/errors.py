@@ -24,6 +24,7 @@ The tree::
     ├── TooManySubmissions        429  more jobs were executed than the team may
     ├── HeadersTooLarge           431
     ├── Overloaded                503  a queue is full
+    ├── KeyReused                 422  an Idempotency-Key that stands for something else
     ├── Busy                      503  another process holds the catalog of the pool
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
@@ -200,6 +201,13 @@ class HeadersTooLarge(HeadraceError):
     status = 431
 
 
+class KeyReused(HeadraceError):
+    """This Idempotency-Key was sent with another request; take a new one for each request."""
+
+    code = "idempotency-key-reused"
+    status = 422
+
+
 class Internal(HeadraceError):
     """An error of the server. Its log has the details under this reference."""
 
@@ -255,9 +263,12 @@ class LoadFailed(HeadraceError):
 
     code = "load-failed"
 
-    def __init__(self, message: str | None = None, *, logs: Sequence[str] = ()) -> None:
+    def __init__(
+        self, message: str | None = None, *, logs: Sequence[str] = (), job_id: str | None = None
+    ) -> None:
         super().__init__(message)
         self.logs = tuple(logs) or (self.message,)
+        self.job_id = job_id
 
 
 class ChunkFailed(LoadFailed):
@@ -276,3 +287,8 @@ class SchemaMismatch(LoadFailed):
     """The push does not fit the table."""
 
     code = "schema-mismatch"
+
+
+def known_errors(root: type[HeadraceError] = HeadraceError) -> list[type[HeadraceError]]:
+    """Every class of the tree but its root, general ones before their kinds."""
+    return [known for cls in root.__subclasses__() for known in (cls, *known_errors(cls))]

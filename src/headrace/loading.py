@@ -345,8 +345,20 @@ def _refuse_rejects(job: Job, chunks: Sequence[Chunk]) -> None:
     )
 
 
+def _repeated(chunks: Sequence[Chunk]) -> list[str]:
+    """Chunks sent twice, maybe by mistake: without an idempotency key nobody can tell."""
+    same: dict[tuple[str, ChunkType], list[int]] = {}
+    for chunk in chunks:
+        same.setdefault((chunk.sha256, chunk.type), []).append(chunk.number)
+    return [
+        f"Chunks {', '.join(map(str, later))} have the same bytes as chunk {first}; all of them count."
+        for first, *later in same.values()
+        if later
+    ]
+
+
 def _staging_logs(chunks: Sequence[Chunk]) -> list[str]:
-    lines: list[str] = []
+    lines: list[str] = _repeated(chunks)
     for chunk in chunks:
         report = chunk.report
         if report is None:

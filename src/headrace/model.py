@@ -303,6 +303,7 @@ class Chunk:
     report: StageReport | None = None
     problem: str | None = None
     staging_ms: int | None = None
+    idempotency_key: str | None = None  # the client's own name of this sending
 
 
 @dataclass(frozen=True)
@@ -328,6 +329,8 @@ class Job:
     error_code: str | None = None
     phases_ms: dict[str, int] = field(default_factory=dict)
     logs: tuple[str, ...] = ()
+    idempotency_key: str | None = None  # the client's own name of its creation
+    execute_key: str | None = None  # … and of its execution
 
     def with_logs(self, *lines: str) -> Job:
         return replace(self, logs=(*self.logs, *lines))

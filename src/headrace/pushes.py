@@ -53,8 +53,11 @@ class Pushes:
 
     # -- jobs ------------------------------------------------------------------------------------------
 
-    def create(self, pool_id: str, spec: PushSpec, by: Key) -> Job:
-        """A NEW job. Raises InvalidRequest for what can be seen to be wrong already now."""
+    def create(self, pool_id: str, spec: PushSpec, by: Key, idempotency_key: str | None = None) -> Job:
+        """A NEW job. Raises InvalidRequest for what can be seen to be wrong already now.
+
+        The same creation sent again under its idempotency key is answered by the first job. Raises KeyReused.
+        """
         self._pool(pool_id)
         check(spec)
         for target in spec.targets:
@@ -64,11 +67,19 @@ class Pushes:
                 f"The pool has no data connection {spec.connection_id}.", attribute="connectionId"
             )
         at = now()
-        job = Job(
-            str(uuid4()), pool_id, spec, JobStatus.NEW, at, at, created_by=by.id, logs=not_honoured(spec)
+        return self.metadata.jobs.add(
+            Job(
+                str(uuid4()),
+                pool_id,
+                spec,
+                JobStatus.NEW,
+                at,
+                at,
+                created_by=by.id,
+                logs=not_honoured(spec),
+                idempotency_key=idempotency_key,
+            )
         )
-        self.metadata.jobs.add(job)
-        return job
 
     def get(self, pool_id: str, job_id: str) -> Job:
         job = self.ledger_entry(pool_id, job_id)
@@ -102,13 +113,21 @@ class Pushes:
         every = self.metadata.jobs.ledger(pool_id, limit=_WHOLE_LEDGER, offset=0)
         return [job for job in every if _sees(by, job)][offset : offset + limit]
 
-    def execute(self, pool_id: str, job_id: str, order_column: str | None) -> None:
-        """NEW to QUEUED before the answer. Raises JobNotNew, Overloaded, TooManySubmissions."""
-        _refuse_not_new(self.get(pool_id, job_id))
+    def execute(
+        self, pool_id: str, job_id: str, order_column: str | None, idempotency_key: str | None = None
+    ) -> None:
+        """NEW to QUEUED before the answer. Raises JobNotNew, Overloaded, TooManySubmissions.
+
+        A job that was queued under the same key already is no error.
+        """
+        if _was_executed(self.get(pool_id, job_id), idempotency_key):
+            return
         self.quotas.submit()
         most = self.quotas.queued_jobs
-        if not self.metadata.jobs.queue(job_id, order_column or None, now(), most=most):
-            _refuse_not_new(self.get(pool_id, job_id))
+        at = now()
+        if not self.metadata.jobs.queue(job_id, order_column or None, at, key=idempotency_key, most=most):
+            _was_executed(self.get(pool_id, job_id), idempotency_key)
+            return
         crash_point("queued")
         self.on_queue()
 
@@ -141,10 +160,12 @@ class Pushes:
         type: ChunkType,
         length: int | None,
         encoding: Packing | None = None,
+        idempotency_key: str | None = None,
     ) -> Arrival:
         """The gate: raises whatever can be refused before a byte of the body is read."""
         job = self.get(pool_id, job_id)
-        if job.status is not JobStatus.NEW:
+        again = idempotency_key is not None and self.metadata.chunks.has_key(job_id, idempotency_key)
+        if job.status is not JobStatus.NEW and not again:
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
             _refuse_delete(job.spec)
@@ -153,8 +174,7 @@ class Pushes:
             raise room.refusal
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
-        sent_room = unpacked_room if encoding else room
-        return Arrival(chunk_id, job, type, incoming, sent_room, unpacked_room, encoding)
+        return Arrival(chunk_id, job, type, incoming, room, unpacked_room, encoding, idempotency_key)
 
     def add_chunk(self, arrival: Arrival, label: Label) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
@@ -181,6 +201,7 @@ class Pushes:
                     arrival.hash.hexdigest(),
                     seen.file_type,
                     now(),
+                    idempotency_key=arrival.idempotency_key,
                 ),
                 job_bytes=self.quotas.job_bytes,
                 notes=(*arrival.notes(label), *seen.notes),
@@ -189,7 +210,10 @@ class Pushes:
             arrival.incoming.discard()
             raise
         crash_point("recorded")
-        self.on_chunk(chunk)
+        if chunk.id == arrival.chunk_id:
+            self.on_chunk(chunk)
+        else:  # it is here already: the client had not heard so
+            arrival.incoming.discard()
         return chunk
 
     def _pool(self, pool_id: str) -> None:
@@ -272,9 +296,13 @@ def _check_pattern(attribute: str, pattern: str | None) -> None:
         ) from error
 
 
-def _refuse_not_new(job: Job) -> None:
+def _was_executed(job: Job, idempotency_key: str | None) -> bool:
+    """Under this key, that is; False for a NEW job. Raises JobNotNew."""
+    if idempotency_key and job.execute_key == idempotency_key:
+        return True
     if job.status is not JobStatus.NEW:
         raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {job.status}.")
+    return False
 
 
 def _refuse_delete(spec: PushSpec) -> None:

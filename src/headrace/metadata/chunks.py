@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
-from headrace.errors import JobLocked, TooLarge
+from headrace.errors import JobLocked, KeyReused, TooLarge
 from headrace.metadata.codec import dump_report, read_report
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, StageReport
@@ -27,8 +27,12 @@ class Chunks:
 
         ``notes`` on it go to the logs of its job, each of them with the first chunk that it holds for.
         Raises JobLocked, or TooLarge when the job would have more than ``job_bytes`` (0: no limit).
+
+        A chunk sent again under its idempotency key is answered as it was recorded first. Raises KeyReused.
         """
         with self._writes.begin() as db:
+            if known := _known(db, chunk):
+                return known
             new = (jobs.c.id == chunk.job_id) & (jobs.c.status == JobStatus.NEW) & jobs.c.deleted_at.is_(None)
             job = db.execute(select(jobs.c.logs).where(new)).first()
             if job is None:
@@ -44,6 +48,14 @@ class Chunks:
                 lines = [f"Chunk {numbered.number} {note}{_TOLD_ONCE}" for note in told]
                 db.execute(update(jobs).where(jobs.c.id == chunk.job_id).values(logs=[*job.logs, *lines]))
             return numbered
+
+    def has_key(self, job_id: str, idempotency_key: str) -> bool:
+        """Whether a chunk came under this key before."""
+        query = select(chunks.c.id).where(
+            chunks.c.job_id == job_id, chunks.c.idempotency_key == idempotency_key
+        )
+        with self._reads.connect() as db:
+            return db.execute(query).first() is not None
 
     def list(self, job_id: str) -> Sequence[Chunk]:
         """The chunks of a job in the order of their arrival."""
@@ -87,6 +99,15 @@ class Chunks:
     def _set(self, chunk_id: str, **values: Any) -> None:
         with self._writes.begin() as db:
             db.execute(update(chunks).where(chunks.c.id == chunk_id).values(values))
+
+
+def _known(db: Connection, chunk: Chunk) -> Chunk | None:
+    """The chunk that came under the same key before."""
+    same_key = (chunks.c.job_id == chunk.job_id) & (chunks.c.idempotency_key == chunk.idempotency_key)
+    row = db.execute(select(chunks).where(same_key)).one_or_none() if chunk.idempotency_key else None
+    if row and (row.sha256, row.type) != (chunk.sha256, chunk.type):
+        raise KeyReused
+    return _chunk(row) if row else None
 
 
 def _chunk(row: Row[Any]) -> Chunk:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, and_, func, insert, select, update
 
-from headrace.errors import Overloaded
+from headrace.errors import KeyReused, Overloaded
 from headrace.metadata.claims import first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
 from headrace.metadata.schema import jobs, may_still_run
@@ -33,11 +33,15 @@ class Jobs:
 
     # -- one job ---------------------------------------------------------------------------------------
 
-    def add(self, job: Job) -> None:
+    def add(self, job: Job) -> Job:
+        """Record a new job; one that came before under its idempotency key is answered. Raises KeyReused."""
         with self._writes.begin() as db:
+            if known := _known(db, job):
+                return known
             db.execute(
                 insert(jobs).values({**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)})
             )
+            return job
 
     def get(self, pool_id: str, job_id: str) -> Job | None:
         """The job, deleted or not."""
@@ -65,7 +69,7 @@ class Jobs:
             status = db.execute(select(jobs.c.status).where(here)).scalar_one_or_none()
             if status is None:
                 return None
-            db.execute(update(jobs).where(here).values(deleted_at=at))
+            db.execute(update(jobs).where(here).values(deleted_at=at, idempotency_key=None))
             if status == JobStatus.QUEUED:
                 logs = ["The job was deleted before it ran."]
                 change = {"status": JobStatus.ERROR, "error_code": "deleted", "finished_at": at, "logs": logs}
@@ -74,8 +78,19 @@ class Jobs:
 
     # -- states ----------------------------------------------------------------------------------------
 
-    def queue(self, job_id: str, order_column: str | None, at: datetime, *, most: int | None = None) -> bool:
-        """NEW to QUEUED; False if it is no longer NEW. Raises Overloaded when ``most`` wait already."""
+    def queue(
+        self,
+        job_id: str,
+        order_column: str | None,
+        at: datetime,
+        *,
+        key: str | None = None,
+        most: int | None = None,
+    ) -> bool:
+        """NEW to QUEUED, under the client's idempotency key; False if it is no longer NEW.
+
+        Raises Overloaded when ``most`` wait already.
+        """
         last = select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
         change = (
             update(jobs)
@@ -83,6 +98,7 @@ class Jobs:
             .values(
                 status=JobStatus.QUEUED,
                 order_column=order_column,
+                execute_key=key,
                 queued_at=at,
                 modified_at=at,
                 queue_number=last,
@@ -205,6 +221,15 @@ class Jobs:
 
 def _mine(job_id: str, fence: int) -> Any:
     return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.RUNNING)
+
+
+def _known(db: Connection, job: Job) -> Job | None:
+    """The job that was created under the same key before."""
+    same_key = (jobs.c.pool_id == job.pool_id) & (jobs.c.idempotency_key == job.idempotency_key)
+    row = db.execute(select(jobs).where(same_key)).one_or_none() if job.idempotency_key else None
+    if row and read_spec(row.spec) != job.spec:
+        raise KeyReused
+    return _job(row) if row else None
 
 
 def _job(row: Row[Any]) -> Job:

@@ -19,7 +19,7 @@ from headrace.errors import Draining, NotFound
 from headrace.model import CHANGE_DATE, Chunk, ChunkType, Counts, Job, Table, Version
 from headrace.tables import ExportFormat
 from headrace.web import wire
-from headrace.web.context import Asking, Use
+from headrace.web.context import Asking, IdempotencyKey, Use
 from headrace.web.receiving import receive
 
 MEDIA_TYPES = {
@@ -72,10 +72,14 @@ def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
 
 
 async def push_chunk(
-    pool_id: str, job_id: str, request: Request, type: Literal["upsert", "delete"] = "upsert"
+    pool_id: str,
+    job_id: str,
+    request: Request,
+    type: Literal["upsert", "delete"] = "upsert",
+    idempotency_key: IdempotencyKey = None,
 ) -> JSONResponse:
     """A chunk of any kind that is known, multipart or the bytes as they are."""
-    chunk = await receive(pool_id, job_id, ChunkType(type.upper()), request)
+    chunk = await receive(pool_id, job_id, ChunkType(type.upper()), request, idempotency_key)
     return JSONResponse(_chunk(chunk), status_code=201)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 
 from headrace.access import Access
 from headrace.keys import KeyRing
@@ -48,6 +48,11 @@ async def asking(request: Request) -> Key:
     assert isinstance(key, Key)
     return key
 
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="ours: the same request sent again under it has no second effect", max_length=255),
+]
 
 Use = Annotated[Services, Depends(services)]
 Asking = Annotated[Key, Depends(asking)]

@@ -22,12 +22,14 @@ UNPACKING = CapacityLimiter(4)
 _ENCODINGS = {"": None, "identity": None, "gzip": Packing.GZIP, "x-gzip": Packing.GZIP, "zstd": Packing.ZSTD}
 
 
-async def receive(pool_id: str, job_id: str, type: ChunkType, request: Request) -> Chunk:
+async def receive(
+    pool_id: str, job_id: str, type: ChunkType, request: Request, idempotency_key: str | None
+) -> Chunk:
     pushes = the_services(request).pushes
     length = request.headers.get("content-length")
     encoding = encoding_of(request.headers.get("content-encoding", ""))
     arrival = await run_in_threadpool(
-        pushes.begin_chunk, pool_id, job_id, type, int(length) if length else None, encoding
+        pushes.begin_chunk, pool_id, job_id, type, int(length) if length else None, encoding, idempotency_key
     )
     try:
         label = await _read_body(request, arrival)

@@ -9,15 +9,22 @@ from fastapi import Query, Request, Response
 from headrace.model import CHANGE_DATE, ChunkType, Permission, fold
 from headrace.permissions import authorize, effective
 from headrace.web import wire
-from headrace.web.context import Asking, Use
+from headrace.web.context import Asking, IdempotencyKey, Use
 from headrace.web.noting import Note
 from headrace.web.receiving import receive
 
 # -- push jobs -----------------------------------------------------------------------------------------
 
 
-def create_job(pool_id: str, sent: wire.DataPushJob, use: Use, key: Asking, note: Note) -> dict[str, Any]:
-    job = use.pushes.create(pool_id, wire.to_spec(sent), key)
+def create_job(
+    pool_id: str,
+    sent: wire.DataPushJob,
+    use: Use,
+    key: Asking,
+    note: Note,
+    idempotency_key: IdempotencyKey = None,
+) -> dict[str, Any]:
+    job = use.pushes.create(pool_id, wire.to_spec(sent), key, idempotency_key)
     note.job_id = job.id
     return wire.job(job)
 
@@ -35,8 +42,9 @@ def execute_job(
     job_id: str,
     use: Use,
     duplicateRemovalColumn: str | None = Query(None),
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    use.pushes.execute(pool_id, job_id, duplicateRemovalColumn)
+    use.pushes.execute(pool_id, job_id, duplicateRemovalColumn, idempotency_key)
     return Response()
 
 
@@ -49,13 +57,17 @@ def list_chunks(pool_id: str, job_id: str, use: Use) -> list[dict[str, Any]]:
     return [wire.chunk(chunk) for chunk in use.pushes.chunk_list(pool_id, job_id)]
 
 
-async def push_upserted(pool_id: str, job_id: str, request: Request) -> Response:
-    await receive(pool_id, job_id, ChunkType.UPSERT, request)
+async def push_upserted(
+    pool_id: str, job_id: str, request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
+    await receive(pool_id, job_id, ChunkType.UPSERT, request, idempotency_key)
     return Response()
 
 
-async def push_deleted(pool_id: str, job_id: str, request: Request) -> Response:
-    await receive(pool_id, job_id, ChunkType.DELETE, request)
+async def push_deleted(
+    pool_id: str, job_id: str, request: Request, idempotency_key: IdempotencyKey = None
+) -> Response:
+    await receive(pool_id, job_id, ChunkType.DELETE, request, idempotency_key)
     return Response()
 
 

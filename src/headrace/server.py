@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             _with_life(application(parts.services, _request_limits(settings)), parts, settings),
             loop="uvloop",
             http=protocol(_connection_limits(settings)),
+            ws="none",
             timeout_keep_alive=settings.keep_alive_seconds,
             forwarded_allow_ips=settings.trusted_proxies,
             log_config=None,
@@ -285,7 +287,12 @@ def _first_key(folder: Path, parts: Parts, announce: Callable[[str], None]) -> N
     with os.fdopen(handle, "w") as file:
         file.write(secret + "\n")
     parts.services.access.create("admin", KeyKind.APPLICATION, [Permission.ADMIN], None, secret=secret)
-    announce(f"The admin key is {secret} (kept in {path})")
+    # what is no terminal is a log
+    announce(
+        f"The admin key is {secret} (kept in {path})"
+        if sys.stdout.isatty()
+        else f"The admin key is in {path}"
+    )
 
 
 def _certificate(settings: Settings, folder: Path) -> dict[str, Any]:

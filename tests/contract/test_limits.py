@@ -181,6 +181,32 @@ def test_less_than_was_said_is_no_chunk(tight: RunningServer, small: httpx.Clien
     wait_for(lambda: not list((tight.data_dir / "chunks" / job).glob("*")), what="the end of the part")
 
 
+def test_more_than_was_said_is_another_request(
+    tight: RunningServer, small: httpx.Client, bucket: str
+) -> None:
+    """The chunk came whole, and that is the answer; what follows it is no request, and ends it all."""
+    job, path = chunk_path(small, bucket)
+    with Socket(tight) as client:
+        client.send(
+            head(tight, "POST", path, "Content-Length: 4", "Content-Type: text/csv") + b"A\n1\n2\n3\n"
+        )
+        status, heard = client.answer()
+    assert (status, heard.count(b"HTTP/1.1")) == (200, 1)
+    assert [c["bytes"] for c in own_job(small, bucket, job)["chunks"]] == [4]
+
+
+def test_half_a_request_is_none(tight: RunningServer, small: httpx.Client) -> None:
+    """It would be good JSON; but more was said to come, and did not."""
+    before = len(small.get("/integration/api/pools").json())
+    with Socket(tight) as client:
+        client.send(
+            head(tight, "POST", "/integration/api/pools", "Content-Length: 40") + b'{"name": "half"}   '
+        )
+        client.socket.shutdown(socket.SHUT_WR)
+        client.until_closed()
+    assert len(small.get("/integration/api/pools").json()) == before
+
+
 def test_a_job_has_a_limit_too(small: httpx.Client, bucket: str) -> None:
     job = create_job(small, bucket, "T", type="REPLACE", fileType="CSV")["id"]
     rows = b"A\n" + b"1\n" * 4000

@@ -111,7 +111,12 @@ class LimitedConnection(HttpToolsProtocol):
 
     def send_400_response(self, _msg: str) -> None:
         """What uvicorn calls when the parser gives up."""
-        self._cut(self._refusal)
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            cycle.keep_alive = False  # the request before it came whole: its answer is the last one
+            self.flow.pause_reading()
+        else:
+            self._cut(self._refusal)
 
     def _head_too_large(self) -> HeadersTooLarge:
         return HeadersTooLarge(

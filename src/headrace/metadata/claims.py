@@ -47,19 +47,17 @@ def first_free(db: Connection, pool_id: str, at: datetime) -> str | None:
 
 
 def _waiting(db: Connection, pool_id: str) -> Iterator[Any]:
+    """RUNNING jobs before QUEUED ones, each in the order in which they were executed."""
     unstaged = (
         select(chunks.c.id)
         .where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RECEIVED)
         .exists()
         .label("unstaged")
     )
-    query = (
-        select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, unstaged)
-        .where(jobs.c.pool_id == pool_id, jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
-        .order_by(jobs.c.status.desc(), jobs.c.queue_number)  # RUNNING before QUEUED
-        .limit(_LOOKED_AT)
-    )
-    yield from db.execute(query)
+    query = select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, unstaged)
+    for status in (JobStatus.RUNNING, JobStatus.QUEUED):
+        here = query.where(jobs.c.status == status, jobs.c.pool_id == pool_id)
+        yield from db.execute(here.order_by(jobs.c.queue_number).limit(_LOOKED_AT))
 
 
 def _targets(spec: dict[str, Any]) -> tuple[TableRef, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -43,6 +44,10 @@ log = structlog.get_logger()
 
 CELONIS_STRING_LENGTH = 80
 CELONIS_SUBMISSIONS = SubmissionLimits(per_second=10, per_hour=250)
+
+
+_OWN_FILES = 512
+"""Open files beside connections and chunks: databases, lakes, pipes to children."""
 
 
 class CannotStart(Exception):
@@ -85,6 +90,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         raise CannotStart(f"Cannot use the folder {folder}: {error.strerror}.") from error
     with _only_server_of(folder):
         _arm(settings.crash_at)
+        _allow_files(settings.max_connections + settings.max_uploads + _OWN_FILES)
         listener = _listen(settings.host, settings.port)
         parts = build(settings, folder)
         _first_key(folder, parts, announce)
@@ -264,6 +270,16 @@ def _arm(point: str) -> None:
         crashpoints.arm(point)
     except ValueError as error:
         raise CannotStart(str(error)) from error
+
+
+def _allow_files(needed: int) -> None:
+    """So many open files, if the system lets us: a shell's common 1024 are fewer than our own limits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if resource.RLIM_INFINITY != soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < needed:
+        log.warning("few open files are allowed", allowed=most, needed=needed)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -502,3 +504,18 @@ def test_a_pool_that_is_full(celonis: httpx.Client) -> None:
     assert celonis.delete(f"{PUSH}/{pool}/jobs/{waiting}").status_code == 200
     job = create_job(celonis, pool, "T", fileType="CSV")["id"]
     assert wait_for(lambda: add_chunk(celonis, pool, job, b"A\n1\n").status_code == 200, every=0.5)
+
+
+def test_more_files_may_be_open_than_a_shell_allows(tmp_path: Path) -> None:
+    def with_few() -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with_few()
+    try:
+        with RunningServer(tmp_path / "data") as server:
+            allowed, _ = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert allowed == min(before[1], 1000 + 256 + 512)

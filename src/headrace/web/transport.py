@@ -71,7 +71,8 @@ class Guard:
 
 
 _KEY = re.compile(
-    r"\bhr_[a-z]{2,5}_[\w-]{43}(?![\w-])|(?:^|&)(?:access_token|api_?key|authorization)=[^&]", re.I
+    r"\bhr_[a-z]{2,5}_[\w-]{43}(?![\w-])|(?:^|&)(?:access_token|api_?key|authorization|client_secret)=[^&]",
+    re.I,
 )
 
 

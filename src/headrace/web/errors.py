@@ -80,7 +80,7 @@ class UnknownErrors:
             if known is None:
                 log.exception("internal error", reference=reference, path=scope.get("path"))
             else:
-                log.warning(known.code, reference=reference, path=scope.get("path"))
+                log.warning(known.message, reference=reference, path=scope.get("path"))
             if started:
                 raise  # half an answer must not look like a whole one
             await render(known or Internal(), scope["path"], reference=reference)(scope, receive, send)

@@ -19,9 +19,9 @@ def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
     """Pools that have a job to claim; the one that was served longest ago comes first."""
     served = jobs.alias("served")
     last_turn = (
-        select(served.c.started_at)
-        .where(served.c.pool_id == jobs.c.pool_id, served.c.started_at.is_not(None))
-        .order_by(served.c.started_at.desc())
+        select(served.c.last_ping)
+        .where(served.c.pool_id == jobs.c.pool_id, served.c.last_ping.is_not(None))
+        .order_by(served.c.last_ping.desc())
         .limit(1)
         .scalar_subquery()
     )

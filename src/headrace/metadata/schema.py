@@ -101,7 +101,7 @@ jobs = Table(
     Index("jobs_of_pool", "pool_id", "created_at"),
     Index("jobs_by_status", "status", "pool_id", "queue_number"),
     Index("jobs_by_number", "queue_number"),
-    Index("jobs_by_turn", "pool_id", "started_at"),
+    Index("jobs_by_turn", "pool_id", "last_ping"),
 )
 
 chunks = Table(

@@ -50,7 +50,7 @@ slow-clients: setup
 EXAMPLES ?= 270
 SEED ?= 1
 fuzz: setup
-	HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)
+	HEADRACE_FUZZ_CASES=10000 HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-data

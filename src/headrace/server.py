@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -48,6 +49,10 @@ CELONIS_STRING_LENGTH = 80
 CELONIS_SUBMISSIONS = SubmissionLimits(per_second=10, per_hour=250)
 
 
+_OWN_FILES = 512
+"""Open files beside connections and chunks: databases, lakes, pipes to children."""
+
+
 class CannotStart(Exception):
     """The server cannot start; the message says what to do."""
 
@@ -90,6 +95,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         raise CannotStart(f"Cannot use the folder {folder}: {error.strerror}.") from error
     with _only_server_of(folder):
         _arm(settings.crash_at)
+        _allow_files(settings.max_connections + settings.max_uploads + _OWN_FILES)
         listener = _listen(settings.host, settings.port)
         parts = build(settings, folder)
         _first_key(folder, parts, announce)
@@ -101,6 +107,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             _with_life(application(parts.services, _request_limits(settings)), parts, settings),
             loop="uvloop",
             http=protocol(_connection_limits(settings)),
+            ws="none",
             timeout_keep_alive=settings.keep_alive_seconds,
             log_config=None,
             access_log=False,
@@ -297,6 +304,16 @@ def _arm(point: str) -> None:
         crashpoints.arm(point)
     except ValueError as error:
         raise CannotStart(str(error)) from error
+
+
+def _allow_files(needed: int) -> None:
+    """So many open files, if the system lets us: a shell's common 1024 are fewer than our own limits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if resource.RLIM_INFINITY != soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < needed:
+        log.warning("few open files are allowed", allowed=most, needed=needed)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -38,6 +38,7 @@ from headrace.model import (
 )
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine
+from headrace.turns import Turns
 
 log = structlog.get_logger()
 
@@ -161,6 +162,7 @@ class Worker:
         self._lease = timedelta(seconds=lease_seconds)
         self._name = str(uuid4())
         self._stagers = ThreadPoolExecutor(stagers, "stage")
+        self._turns = Turns()
         self._threads = [threading.Thread(target=self._load_loop, name=f"load-{n}") for n in range(loaders)]
         self._threads.append(threading.Thread(target=self._heartbeat_loop, name="heartbeat"))
         self._wake = threading.Condition()
@@ -197,7 +199,8 @@ class Worker:
         """Stage a chunk soon."""
         if not self._stopping.is_set():
             self._staging_now.add(chunk.id)
-            self._stagers.submit(self._stage, chunk)
+            self._turns.put(chunk)
+            self._stagers.submit(self._stage_next)
 
     def wake(self) -> None:
         """There may be something to load."""
@@ -239,6 +242,9 @@ class Worker:
                 folder.drop(pool_id, job_id)
 
     # -- loops -----------------------------------------------------------------------------------------
+
+    def _stage_next(self) -> None:
+        self._stage(self._turns.take())
 
     def _stage(self, chunk: Chunk) -> None:
         try:

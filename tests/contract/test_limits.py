@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -179,6 +181,32 @@ def test_less_than_was_said_is_no_chunk(tight: RunningServer, small: httpx.Clien
         client.until_closed()
     assert own_job(small, bucket, job)["chunks"] == []
     wait_for(lambda: not list((tight.data_dir / "chunks" / job).glob("*")), what="the end of the part")
+
+
+def test_more_than_was_said_is_another_request(
+    tight: RunningServer, small: httpx.Client, bucket: str
+) -> None:
+    """The chunk came whole, and that is the answer; what follows it is no request, and ends it all."""
+    job, path = chunk_path(small, bucket)
+    with Socket(tight) as client:
+        client.send(
+            head(tight, "POST", path, "Content-Length: 4", "Content-Type: text/csv") + b"A\n1\n2\n3\n"
+        )
+        status, heard = client.answer()
+    assert (status, heard.count(b"HTTP/1.1")) == (200, 1)
+    assert [c["bytes"] for c in own_job(small, bucket, job)["chunks"]] == [4]
+
+
+def test_half_a_request_is_none(tight: RunningServer, small: httpx.Client) -> None:
+    """It would be good JSON; but more was said to come, and did not."""
+    before = len(small.get("/integration/api/pools").json())
+    with Socket(tight) as client:
+        client.send(
+            head(tight, "POST", "/integration/api/pools", "Content-Length: 40") + b'{"name": "half"}   '
+        )
+        client.socket.shutdown(socket.SHUT_WR)
+        client.until_closed()
+    assert len(small.get("/integration/api/pools").json()) == before
 
 
 def test_a_job_has_a_limit_too(small: httpx.Client, bucket: str) -> None:
@@ -476,3 +504,18 @@ def test_a_pool_that_is_full(celonis: httpx.Client) -> None:
     assert celonis.delete(f"{PUSH}/{pool}/jobs/{waiting}").status_code == 200
     job = create_job(celonis, pool, "T", fileType="CSV")["id"]
     assert wait_for(lambda: add_chunk(celonis, pool, job, b"A\n1\n").status_code == 200, every=0.5)
+
+
+def test_more_files_may_be_open_than_a_shell_allows(tmp_path: Path) -> None:
+    def with_few() -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with_few()
+    try:
+        with RunningServer(tmp_path / "data") as server:
+            allowed, _ = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert allowed == min(before[1], 1000 + 256 + 512)

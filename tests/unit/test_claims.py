@@ -42,7 +42,7 @@ class Queue(Metadata):
         return self.jobs.claim("worker", self.later(), LEASE)
 
     def finish(self, job: Job) -> None:
-        assert self.jobs.finish(job, JobStatus.DONE, at=START, counts=Counts(), logs=[], phases_ms={})
+        assert self.jobs.finish(job, JobStatus.DONE, at=self.later(), counts=Counts(), logs=[], phases_ms={})
 
     def run_all(self) -> str:
         """The pools in the order in which their jobs were claimed, one after the other."""
@@ -103,6 +103,15 @@ def test_more_jobs_than_a_claim_looks_at_hide_no_other_pool(queue: Queue) -> Non
     job = queue.claim()
     assert job and job.id == other
     assert queue.claim() is None
+
+
+def test_a_job_that_is_given_back_does_not_come_again_at_once(queue: Queue) -> None:
+    """Its pool is held by another process, say; a third one must not wait for that."""
+    for pool in "ab":
+        queue.push(pool)
+    held = queue.claim()
+    assert held and held.pool_id == "a" and queue.jobs.release(held.id, held.fence)
+    assert [job.pool_id for job in (queue.claim(), queue.claim()) if job] == ["b", "a"]
 
 
 def test_the_order_of_one_table_stays(queue: Queue) -> None:

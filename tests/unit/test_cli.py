@@ -98,3 +98,12 @@ def test_a_host_that_is_unknown(tmp_path: Path) -> None:
         headrace("serve", "--port", "0", "--host", "no.such.invalid", "--data-dir", str(tmp_path)), 1
     )
     assert "no.such.invalid" in said
+
+
+def test_a_log_that_cannot_be_written_stops_nothing() -> None:
+    script = "from headrace.cli import _Stderr; log = _Stderr(); log.write('line'); log.flush(); print('on')"
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=False
+        )
+    assert (ended.stdout, ended.returncode) == ("on\n", 0)

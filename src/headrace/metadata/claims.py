@@ -19,9 +19,9 @@ def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
     """Pools that have a job to claim; the one that was served longest ago comes first."""
     served = jobs.alias("served")
     last_turn = (
-        select(served.c.started_at)
-        .where(served.c.pool_id == jobs.c.pool_id, served.c.started_at.is_not(None))
-        .order_by(served.c.started_at.desc())
+        select(served.c.last_ping)
+        .where(served.c.pool_id == jobs.c.pool_id, served.c.last_ping.is_not(None))
+        .order_by(served.c.last_ping.desc())
         .limit(1)
         .scalar_subquery()
     )
@@ -47,19 +47,17 @@ def first_free(db: Connection, pool_id: str, at: datetime) -> str | None:
 
 
 def _waiting(db: Connection, pool_id: str) -> Iterator[Any]:
+    """RUNNING jobs before QUEUED ones, each in the order in which they were executed."""
     unstaged = (
         select(chunks.c.id)
         .where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RECEIVED)
         .exists()
         .label("unstaged")
     )
-    query = (
-        select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, unstaged)
-        .where(jobs.c.pool_id == pool_id, jobs.c.status.in_((JobStatus.QUEUED, JobStatus.RUNNING)))
-        .order_by(jobs.c.status.desc(), jobs.c.queue_number)  # RUNNING before QUEUED
-        .limit(_LOOKED_AT)
-    )
-    yield from db.execute(query)
+    query = select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, unstaged)
+    for status in (JobStatus.RUNNING, JobStatus.QUEUED):
+        here = query.where(jobs.c.status == status, jobs.c.pool_id == pool_id)
+        yield from db.execute(here.order_by(jobs.c.queue_number).limit(_LOOKED_AT))
 
 
 def _targets(spec: dict[str, Any]) -> tuple[TableRef, ...]:

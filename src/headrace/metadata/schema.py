@@ -150,7 +150,7 @@ jobs = Table(
     Index("jobs_by_idempotency_key", "pool_id", "idempotency_key", unique=True),
     Index("jobs_by_status", "status", "pool_id", "queue_number"),
     Index("jobs_by_number", "queue_number"),
-    Index("jobs_by_turn", "pool_id", "started_at"),
+    Index("jobs_by_turn", "pool_id", "last_ping"),
 )
 
 chunks = Table(

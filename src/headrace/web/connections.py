@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from headrace.errors import HeadersTooLarge, HeadraceError, InvalidRequest, Overloaded, TooSlow
 from headrace.web.errors import render
@@ -47,6 +47,7 @@ class LimitedConnection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._refusal: HeadraceError = InvalidRequest("This is no HTTP request.")
+        self._answered: RequestResponseCycle | None = None
         self._told = False
         self._untold = self._head_bytes = 0
         self._received = 0
@@ -63,6 +64,7 @@ class LimitedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._end_request()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -111,13 +113,29 @@ class LimitedConnection(HttpToolsProtocol):
 
     def send_400_response(self, _msg: str) -> None:
         """What uvicorn calls when the parser gives up."""
-        self._cut(self._refusal)
+        cycle = self._under_way()
+        if cycle is not None and not cycle.more_body:
+            cycle.keep_alive = False  # the request before it came whole: its answer is the last one
+            self.flow.pause_reading()
+        else:
+            self._cut(self._refusal)
 
     def _head_too_large(self) -> HeadersTooLarge:
         return HeadersTooLarge(
             f"The request line and the headers may have {self.limits.header_bytes} bytes and "
             f"{self.limits.headers} headers."
         )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = (
+            cycle  # uvicorn's own word, ``cycle``, is the last that came: others may wait in a row
+        )
+        super()._start_asgi_task(cycle, app)
+
+    def _under_way(self) -> RequestResponseCycle | None:
+        """The request that is being answered."""
+        cycle = self._answered
+        return None if cycle is None or cycle.response_complete else cycle
 
     # -- slow clients ----------------------------------------------------------------------------------
 
@@ -134,7 +152,8 @@ class LimitedConnection(HttpToolsProtocol):
 
     def _look(self) -> None:
         if self.transport.is_closing() or self._stuck:
-            self.transport.abort()  # it does not read what it asked for
+            self._end_request()  # it does not read what it asked for
+            self.transport.abort()
         elif self._is_too_slow():
             self._cut(TooSlow(f"Less came than {self.limits.bytes_per_second} bytes a second."))
         else:
@@ -146,22 +165,25 @@ class LimitedConnection(HttpToolsProtocol):
         return self._received < self.limits.bytes_per_second * self.limits.seconds
 
     def _waits_for_us(self) -> bool:
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:
+        cycle = self._under_way()
+        if cycle is None:
             return False
         return not cycle.more_body or cycle.waiting_for_100_continue or self.flow.read_paused
 
     def _cut(self, error: HeadraceError) -> None:
-        """Say why, unless an answer has begun, and close; whoever reads the request hears it ended."""
-        cycle = self.cycle
-        answering = cycle is not None and not cycle.response_complete
-        if not (answering and cycle.response_started):
+        """Say why, unless an answer has begun, and close."""
+        cycle = self._under_way()
+        if cycle is None or not cycle.response_started:
             self.transport.write(_answer(error, self._path()))
-        if answering:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        self._end_request()
         self.transport.close()
         self.loop.call_later(_GRACE_SECONDS, self.transport.abort)
+
+    def _end_request(self) -> None:
+        """Whoever reads the request under way, or writes its answer, hears that the client is gone."""
+        if (cycle := self._under_way()) is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _path(self) -> str:
         url = getattr(self, "url", b"") or b"/"

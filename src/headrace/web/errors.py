@@ -79,11 +79,14 @@ class UnknownErrors:
             await self._app(scope, receive, noticed)
         except Exception as error:
             reference = scope["state"]["noted"].request_id
-            log.exception("internal error", reference=reference, path=scope.get("path"))
+            known = error if isinstance(error, HeadraceError) else disk_full(error)
+            if known is None:
+                log.exception("internal error", reference=reference, path=scope.get("path"))
+            else:
+                log.warning(known.message, reference=reference, path=scope.get("path"))
             if started:
                 raise  # half an answer must not look like a whole one
-            known = error if isinstance(error, HeadraceError) else disk_full(error) or Internal()
-            await render(known, scope["path"], reference=reference)(scope, receive, send)
+            await render(known or Internal(), scope["path"], reference=reference)(scope, receive, send)
 
 
 def render(error: HeadraceError, path: str, *, reference: str | None = None) -> JSONResponse:

@@ -81,6 +81,8 @@ class SmallRequests:
             self._refuse_more_than(int(length) if length.isdigit() else 0)
             while more:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidRequest("The client went away in the middle of its request.")
                 self._hold(message.get("body", b""), body)
                 self._refuse_more_than(len(body))
                 more = message.get("more_body", False)

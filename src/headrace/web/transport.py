@@ -71,7 +71,8 @@ class Guard:
 
 
 _KEY = re.compile(
-    r"\bhr_[a-z]{2,5}_[\w-]{43}(?![\w-])|(?:^|&)(?:access_token|api_?key|authorization)=[^&]", re.I
+    r"\bhr_[a-z]{2,5}_[\w-]{43}(?![\w-])|(?:^|&)(?:access_token|api_?key|authorization|client_secret)=[^&]",
+    re.I,
 )
 
 
@@ -93,10 +94,12 @@ def _refuse_forged(scope: Scope) -> None:
 
     Whoever sends a key in the Authorization header means it; no page of another origin can do that.
     """
+    if scope["method"] in _READING:
+        return
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     authorization = headers.get(b"authorization", "").strip().lower()
     by_itself = authorization.startswith("basic") or (not authorization and b"cookie" in headers)
-    if by_itself and scope["method"] not in _READING and _is_from_elsewhere(headers):
+    if by_itself and _is_from_elsewhere(headers):
         raise Forbidden("The request comes from a page of another site.")
 
 

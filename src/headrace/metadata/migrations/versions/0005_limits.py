@@ -23,7 +23,7 @@ def upgrade() -> None:
     op.drop_index("jobs_by_status", table_name="jobs")
     op.create_index("jobs_by_status", "jobs", ["status", "pool_id", "queue_number"], unique=False)
     op.create_index("jobs_by_number", "jobs", ["queue_number"], unique=False)
-    op.create_index("jobs_by_turn", "jobs", ["pool_id", "started_at"], unique=False)
+    op.create_index("jobs_by_turn", "jobs", ["pool_id", "last_ping"], unique=False)
 
 
 def downgrade() -> None:

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint serve bench faults clean
+.PHONY: setup demo test lint serve bench faults soak names clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,14 @@ bench: setup
 ROUNDS ?= 200
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
+
+# Random jobs and readers on a few lakes at once: make soak ROUNDS=500
+soak: setup
+	HEADRACE_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults/test_soak.py $(ARGS)
+
+# Every name that was chosen to do harm, as a table's
+names: setup
+	HEADRACE_ALL_NAMES=1 $(BIN)/python -m pytest tests/contract/test_names.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-data

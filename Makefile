@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint audit serve bench faults fuzz slow-clients clean
+.PHONY: setup demo test lint audit serve bench faults soak names fuzz slow-clients clean
 
 setup: $(STAMP)
 
@@ -51,6 +51,14 @@ EXAMPLES ?= 270
 SEED ?= 1
 fuzz: setup
 	HEADRACE_FUZZ_CASES=10000 HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)
+
+# Random jobs and readers on a few lakes at once: make soak ROUNDS=500
+soak: setup
+	HEADRACE_SOAK_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults/test_soak.py $(ARGS)
+
+# Every name that was chosen to do harm, as a table's
+names: setup
+	HEADRACE_ALL_NAMES=1 $(BIN)/python -m pytest tests/contract/test_names.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-data

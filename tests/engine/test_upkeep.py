@@ -339,6 +339,27 @@ def test_old_versions_go_when_they_are_not_kept(new_lake: NewLake) -> None:
         lake.rows(old[0])
 
 
+@pytest.mark.parametrize(("keep_days", "kept"), [(0.02, True), (0.5, True), (0, False)])
+def test_versions_are_kept_to_the_minute_and_files_for_an_hour(
+    new_lake: NewLake, keep_days: float, kept: bool
+) -> None:
+    """Also when the hour before and now are on one day, which is when the engine would take all for past."""
+    lake = new_lake(keep_days=keep_days, loads=100)
+    for value in "abc":
+        lake.push(K_V, [(n, value) for n in range(2000)], type=JobType.REPLACE)
+    versions = [v.version for v in lake.tables.versions(lake.pool, lake.ref)]
+    before = files_of(lake)
+    with lake.tables._cursor(lake.pool) as (cursor, attached):
+        lake.tables._upkeep._expire(cursor, attached)
+    left = [v.version for v in lake.tables.versions(lake.pool, lake.ref)]
+    assert left == (versions if kept else versions[:1])
+    assert files_of(lake) == before
+
+
+def files_of(lake: Lake) -> set[Path]:
+    return set(lake.tables.files(lake.pool).data.rglob("*.parquet"))
+
+
 def test_nothing_that_is_needed_leaves_the_disk(new_lake: NewLake) -> None:
     lake = new_lake(keep_days=0)
     expected: dict[int, tuple[Any, ...]] = {}

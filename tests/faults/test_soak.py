@@ -4,7 +4,7 @@ New columns, mirrors, deletes, both upsert strategies, REPLACE, tables of growin
 third load, while other threads list tables and versions, query and export. The server must not end, no
 answer may be a 5xx, and every table must at last be that of the model.
 
-``HEADRACE_SOAK_ROUNDS`` jobs for each of the four pushers (15), ``HEADRACE_SOAK_SEED`` to see a run again.
+``HEADRACE_SOAK_ROUNDS`` jobs for each of the four pushers (6), ``HEADRACE_SOAK_SEED`` to see a run again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from harness import (
 )
 from headrace.model import ChunkType, FileType, JobStatus, JobType, PushSpec, UpsertStrategy
 
-ROUNDS = int(os.environ.get("HEADRACE_SOAK_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("HEADRACE_SOAK_ROUNDS", "6"))
 SEED = int(os.environ.get("HEADRACE_SOAK_SEED", "20261124"))
 
 LAKES, PUSHERS_A_LAKE, READERS = 2, 2, 3

@@ -113,7 +113,9 @@ def _loaded(memory_mb: int) -> duckdb.DuckDBPyConnection:
     )
     for extension in ("ducklake", "sqlite_scanner"):
         import_extension(extension, con=engine)
-    engine.execute("LOAD ducklake; LOAD sqlite_scanner; SET TimeZone = 'UTC'")
+    engine.execute(
+        "LOAD ducklake; LOAD sqlite_scanner; SET TimeZone = 'UTC'; SET enable_progress_bar = false"
+    )
     return engine
 
 

@@ -29,7 +29,6 @@ from headrace.errors import (
     Conflict,
     Draining,
     HeadraceError,
-    Internal,
     NotFound,
     QueryCancelled,
     QueryRefused,
@@ -135,8 +134,8 @@ class Sandbox:
             self._prepare(self._queries, warm, lake)
             answer = warm.child.run(reading.query, (tuple(tables), sql, max_rows), seconds)
             running.runs_in(None)  # from here on its child may be somebody else's
-            if not isinstance(answer, Answer):
-                raise Internal
+            if not isinstance(answer, Answer):  # it may have fallen into other hands
+                raise ChildDied("The child answers something else.")
             return answer
 
     def cancel(self, lake: LakeFiles, query_id: str) -> None:
@@ -153,7 +152,7 @@ class Sandbox:
         """These columns of a table as a file, in pieces of CHUNK_BYTES; work starts with the first ``next``.
 
         Whatever goes wrong is raised, late as it may be: a file is complete only when the iterator ends by
-        itself. Close it to end the child's work early. Raises QueryTooLong, Draining, Internal.
+        itself. Close it to end the child's work early. Raises QueryTooLong, Draining, Busy.
         """
         self._check_open()
         none_free = f"No process was free for the export within {EXPORT_PATIENCE_S:g} s."
@@ -245,9 +244,9 @@ class Sandbox:
             if running.cancelled:
                 raise QueryCancelled from error
             raise QueryTooLong("The process died, most likely of its use of memory.") from error
-        except Exception as error:
+        except Exception:
             self._check_open()
-            raise Internal from error
+            raise  # a fault of ours: who answers the request logs it
 
 
 def _key(lake: LakeFiles) -> Hashable:

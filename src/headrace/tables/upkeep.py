@@ -92,8 +92,20 @@ class Upkeep:
             target.unlink()
 
     def _expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-        name = literal(lake.alias)
-        cursor.execute(f"CALL ducklake_expire_snapshots({name}, older_than => now() - {self._keep})")
+        name, books = literal(lake.alias), f"__ducklake_metadata_{lake.alias}"
+        # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past
+        old = cursor.execute(
+            f"SELECT snapshot_id FROM {books}.ducklake_snapshot "
+            f"WHERE snapshot_time::TIMESTAMPTZ < now() - {self._keep} "
+            f"AND snapshot_id < (SELECT max(snapshot_id) FROM {books}.ducklake_snapshot)"
+        ).fetchall()
+        if old:
+            versions = ", ".join(str(version) for (version,) in old)
+            cursor.execute(f"CALL ducklake_expire_snapshots({name}, versions => [{versions}])")
+        cursor.execute(
+            f"UPDATE {books}.ducklake_files_scheduled_for_deletion "
+            "SET schedule_start = replace(schedule_start::VARCHAR, ' ', 'T')"
+        )
         # the sweep goes by age: files of the last hour may belong to a reader
         cursor.execute(
             f"CALL ducklake_cleanup_old_files({name}, older_than => now() - INTERVAL '{_READERS_GRACE}')"

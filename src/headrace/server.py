@@ -26,6 +26,7 @@ from headrace.model import KeyKind, Permission
 from headrace.pools import Pools
 from headrace.pushes import Pushes
 from headrace.reducing import Reducer
+from headrace.schemas import Schemas
 from headrace.settings import Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
@@ -147,6 +148,7 @@ def build(settings: Settings, folder: Path) -> Parts:
             metadata, chunks, stager, settings.max_chunk_bytes, worker.stage, worker.wake, worker.forget
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
+        schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
     )

@@ -90,6 +90,18 @@ class Jobs:
         with self._writes.begin() as db:
             return db.execute(change).rowcount == 1
 
+    def respecify(self, job: Job, spec: PushSpec, at: datetime) -> bool:
+        """Another spec for a NEW job, whose chunks then wait to be staged again; False if it has changed."""
+        new = and_(jobs.c.id == job.id, jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
+        received = {"state": ChunkState.RECEIVED, "report": None, "problem": None, "staging_ms": None}
+        with self._writes.begin() as db:
+            known = db.execute(select(jobs.c.spec).where(new)).scalar_one_or_none()
+            if known is None or read_spec(known) != job.spec:
+                return False
+            db.execute(update(jobs).where(new).values(spec=dump_spec(spec), modified_at=at))
+            db.execute(update(chunks).where(chunks.c.job_id == job.id).values(received))
+        return True
+
     def claim(self, worker: str, at: datetime, lease: timedelta) -> Job | None:
         """The oldest queued job whose chunks are all staged and whose tables nobody older waits for."""
         if not self._any_to_claim(at):

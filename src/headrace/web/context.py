@@ -12,12 +12,14 @@ from headrace.access import Access, authorize
 from headrace.model import Key, Permission
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.schemas import Schemas
 
 
 @dataclass(frozen=True)
 class Services:
     pushes: Pushes
     pools: Pools
+    schemas: Schemas
     access: Access
     ready: Callable[[], bool]
 

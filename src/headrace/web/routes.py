@@ -98,6 +98,9 @@ ROUTES = (
     Endpoint(
         "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
     ),
+    Endpoint(
+        "PUT", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/schema", api.put_schema, PUSH, "headrace"
+    ),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace"),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace"),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),

@@ -105,6 +105,8 @@ class DataPushJob(Lenient):
     )
     maxRejectedShare: float | None = Field(None, ge=0, le=1, description="ours: so large a share may be bad")
 
+    inferTypes: bool | None = Field(None, description="ours: guess the types of a CSV from its values")
+
     @field_validator("foreignKeys", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
@@ -165,14 +167,13 @@ class DataSource(Kept):
 
 def to_spec(sent: DataPushJob) -> PushSpec:
     """What the client asks for. Raises InvalidRequest, naming the field."""
-    columns = sent.tableSchema.columns if sent.tableSchema else None
     return PushSpec(
         target_name=sent.targetName or "",
         type=_one_of(JobType, "type", _TYPE_ALIASES.get(_upper(sent.type), _upper(sent.type)))
         or JobType.REPLACE,
         file_type=_one_of(FileType, "fileType", _upper(sent.fileType)),
         keys=tuple(sent.keys or ()),
-        columns=tuple(_declared(c) for c in columns or () if c.columnName),
+        columns=declared(sent.tableSchema),
         schema_table_name=sent.tableSchema.tableName if sent.tableSchema else None,
         csv=_csv(sent.csvParsingOptions) if sent.csvParsingOptions else None,
         connection_id=sent.connectionId or None,
@@ -184,7 +185,13 @@ def to_spec(sent: DataPushJob) -> PushSpec:
         foreign_keys=sent.foreignKeys or None,
         max_rejected_rows=sent.maxRejectedRows,
         max_rejected_share=sent.maxRejectedShare,
+        infer_types=bool(sent.inferTypes),
     )
+
+
+def declared(sent: TableTransport | None) -> tuple[DeclaredColumn, ...]:
+    """The columns of a tableSchema. Raises InvalidRequest."""
+    return tuple(_declared(c) for c in (sent.columns if sent else None) or () if c.columnName)
 
 
 def _upper(value: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Types guessed from the values of a CSV: what is told from all of them, and nothing that would change one."""
+"""Types guessed from the values of a CSV: told from all of them, and no value changes."""
 
 from __future__ import annotations
 

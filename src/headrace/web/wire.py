@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from headrace.errors import InvalidRequest
 from headrace.model import (
@@ -45,6 +45,9 @@ _TYPE_ALIASES = {"UPSERT": "DELTA"}
 _SCHEMA_TYPES = ("INTEGER", "DATE", "TIME", "DATETIME", "FLOAT", "BOOLEAN", "STRING")
 
 
+Flag = Annotated[bool | None, BeforeValidator(lambda sent: None if sent == "" else sent)]
+
+
 class Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
@@ -67,7 +70,7 @@ class AdditionalColumnOptions(Lenient):
     dateFormat: str | None = None
     thousandsSeparator: str | None = None
     decimalSeparator: str | None = None
-    emptyIsFalse: bool | None = Field(None, description="ours: in a BOOLEAN column, as SAP writes flags")
+    emptyIsFalse: Flag = Field(None, description="ours: in a BOOLEAN column, as SAP writes flags")
 
 
 class CSVParsingOptions(Lenient):
@@ -79,7 +82,7 @@ class CSVParsingOptions(Lenient):
     decimalSeparator: str | None = None
     thousandSeparator: str | None = None
     dateFormat: str | None = Field(None, description="Java pattern, e.g. yyyy-MM-dd'T'HH:mm:ss.SSSXXX")
-    emptyIsFalse: bool | None = Field(None, description="ours: an empty BOOLEAN is false, not NULL")
+    emptyIsFalse: Flag = Field(None, description="ours: an empty BOOLEAN is false, not NULL")
     additionalColumnOptions: list[AdditionalColumnOptions] | None = None
 
 

@@ -131,7 +131,7 @@ def is_bad(source: Source, target: ColumnType) -> str:
     """True where there is a value and it does not fit ``target``."""
     there = f"{source.sql} IS NOT NULL"
     if source.is_text and target.kind is not ColumnKind.STRING:
-        there += f" AND {_present(source)}"
+        there += f" AND {present(source)}"
     return f"({there} AND ({lenient(source, target)}) IS NULL)"
 
 
@@ -139,7 +139,7 @@ def changes_as_float(source: Source) -> str:
     """True where a text is a number that FLOAT would give back as another one."""
     if not source.is_text:
         return is_bad(source, FLOAT)
-    number = _signed(_plain_number(_decoded(source), source.options))
+    number = _signed(plain_number(source))
     digits = (
         f"replace(regexp_extract({number}, '^\\s*[+-]?0*([\\d.]*?)(0*|\\.0*)([eE].*|\\s*)$', 1), '.', '')"
     )
@@ -147,9 +147,14 @@ def changes_as_float(source: Source) -> str:
     return f"(strlen({digits}) > {FLOAT_DIGITS} AND NOT coalesce({again}, false))"
 
 
+def plain_number(source: Source) -> str:
+    """The text without separators of thousands and with a decimal point; its sign may stand behind."""
+    return _plain_number(_decoded(source), source.options)
+
+
 def fraction_digits(source: Source) -> str:
     """How many digits of a text stand after the point; zeros at the end do not count."""
-    number = _signed(_plain_number(_decoded(source), source.options))
+    number = _signed(plain_number(source))
     return f"strlen(regexp_extract({number}, '\\.(\\d*?)0*\\s*$', 1))"
 
 
@@ -189,7 +194,7 @@ def _from_text(source: Source, target: ColumnType, cast: str, otherwise: str) ->
     cases = " ".join(
         f"WHEN {condition} THEN {value}" for condition, value in _cases(text, source, target, cast)
     )
-    return f"CASE {cases} WHEN NOT {_present(source)} THEN NULL ELSE {otherwise} END"
+    return f"CASE {cases} WHEN NOT {present(source)} THEN NULL ELSE {otherwise} END"
 
 
 def _decoded(source: Source) -> str:
@@ -203,8 +208,8 @@ def _text(source: Source, otherwise: str) -> str:
     return f"CASE WHEN {source.sql} IS NULL OR {decoded} IS NOT NULL THEN {decoded} ELSE {otherwise} END"
 
 
-def _present(source: Source) -> str:
-    """Neither NULL nor blank: blank text is no value for any type but STRING."""
+def present(source: Source) -> str:
+    """SQL condition: neither NULL nor blank: blank text is no value for any type but STRING."""
     text = f"{source.sql}::VARCHAR" if source.engine_type == "BLOB" else source.sql
     return f"coalesce(trim({text}) <> '', false)"
 
@@ -368,7 +373,10 @@ def _as_is(source: Source, target: ColumnType) -> str:
 def _from_value(source: Source, target: ColumnType, otherwise: str) -> str:
     """Exactly or not at all: the value cast there and compared must still be the same."""
     origin = stored_type(source.engine_type).kind
-    value = f"TRY_CAST({source.sql} AS {sql_type(target)})"
+    exact = source.sql
+    if origin is ColumnKind.DECIMAL and target.kind is ColumnKind.FLOAT:
+        exact = f"CAST({source.sql} AS VARCHAR)"  # the engine divides, and 1E-23 is another number then
+    value = f"TRY_CAST({exact} AS {sql_type(target)})"
     numbers = (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL)
     days = (ColumnKind.DATE, ColumnKind.DATETIME)
     if origin in numbers and target.kind in numbers:

@@ -16,7 +16,7 @@ The tree::
     ├── NotFound                  404
     ├── MethodNotAllowed          405
     ├── Conflict                  409  the thing exists or has moved on
-    │   ├── JobNotNew             409  execute of a job that is not NEW
+    │   ├── JobNotNew             409  execute or correct a job that is not NEW
     │   └── QueryCancelled        409  somebody called the query off
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit

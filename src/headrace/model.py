@@ -192,7 +192,7 @@ class TableRef:
 
 @dataclass(frozen=True)
 class PushSpec:
-    """What the client asked for when it created the job; it never changes afterwards."""
+    """What the client asked for when it created the job; ``columns`` may be corrected while it is NEW."""
 
     target_name: str
     type: JobType = JobType.REPLACE
@@ -210,6 +210,7 @@ class PushSpec:
     foreign_keys: str | None = None
     max_rejected_rows: int | None = None
     max_rejected_share: float | None = None
+    infer_types: bool = False  # of CSV columns that neither the table nor ``columns`` know
 
     @property
     def key_columns(self) -> tuple[str, ...]:

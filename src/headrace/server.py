@@ -31,6 +31,7 @@ from headrace.pools import Pools
 from headrace.pushes import Pushes
 from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
+from headrace.schemas import Schemas
 from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
@@ -183,6 +184,7 @@ def build(settings: Settings, folder: Path) -> Parts:
             worker.forget,
         ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
+        schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),
         keys=KeyRing(metadata),
         tokens=tokens,

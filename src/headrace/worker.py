@@ -58,7 +58,10 @@ class Staging:
     string_length: int | None
 
     def stage(self, chunk: Chunk) -> None:
-        """Stage a received chunk and record the result. A chunk whose job is gone is left alone."""
+        """Stage a received chunk and record the result. A chunk whose job is gone is left alone.
+
+        So is one whose schema was corrected meanwhile: it is staged again, by whom the correction woke.
+        """
         job = self.metadata.jobs.get(chunk.pool_id, chunk.job_id)
         if job is None or not self.metadata.jobs.may_still_run(job.id):
             return
@@ -74,10 +77,10 @@ class Staging:
             raise
         except HeadraceError as error:
             if not self.stager.closed:  # else the next start stages it
-                self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start))
+                self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start), under=job.spec)
             return
         crash_point("staged")
-        self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
+        self.metadata.chunks.staged(chunk.id, report, _ms_since(start), under=job.spec)
         crash_point("stage-recorded")
 
     def again(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> StageReport:
@@ -101,6 +104,7 @@ class Staging:
                 fixed=fixed,
                 keys=frozenset(map(fold, job.spec.key_columns)),
                 string_length=job.spec.fallback_length or self.string_length,
+                infer=job.spec.infer_types,
             )
             return self.stager.stage(task)
         except HeadraceError:
@@ -171,6 +175,8 @@ class Worker:
         self._ended = threading.Event()
         self._running: set[tuple[str, int]] = set()
         self._staging_now: set[str] = set()
+        self._stage_again: set[str] = set()
+        self._staging_lock = threading.Lock()
 
     def start(self) -> None:
         """Mend what a crash left, then begin."""
@@ -196,8 +202,13 @@ class Worker:
         return all(thread.is_alive() for thread in self._threads)
 
     def stage(self, chunk: Chunk) -> None:
-        """Stage a chunk soon."""
-        if not self._stopping.is_set():
+        """Stage a chunk soon; one that is being staged, once more afterwards: never twice at a time."""
+        if self._stopping.is_set():
+            return
+        with self._staging_lock:
+            if chunk.id in self._staging_now:
+                self._stage_again.add(chunk.id)
+                return
             self._staging_now.add(chunk.id)
             self._turns.put(chunk)
             self._stagers.submit(self._stage_next)
@@ -251,8 +262,12 @@ class Worker:
             self._staging.stage(chunk)
         except Exception:  # of ours or of the moment (a lock, a full disk): it is staged again later
             log.exception("staging failed, and is tried again", chunk=chunk.id, job=chunk.job_id)
-        finally:
+        with self._staging_lock:
             self._staging_now.discard(chunk.id)
+            again = chunk.id in self._stage_again
+            self._stage_again.discard(chunk.id)
+        if again:
+            self.stage(chunk)
         self.wake()
 
     def _stage_forgotten(self) -> None:

@@ -19,7 +19,7 @@ from headrace import __version__, csvrecords
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import HeadraceError, LoadFailed
-from headrace.model import ChunkState, ColumnKind, JobStatus
+from headrace.model import ChunkState, JobStatus
 from headrace.permissions import Rule
 from headrace.settings import Settings
 from headrace.staging import jsonrecords, rejects
@@ -134,7 +134,7 @@ def test_states_are_named(name: str) -> None:
 
 
 def test_letters_of_date_patterns() -> None:
-    letters = re.search(r"pattern letters `([^`]*)`", document("docs/semantics.md"))
+    letters = re.search(r"pattern letters `([^`]*)`", document("docs/types.md"))
     assert letters is not None
     assert {word[0] for word in letters[1].split()} == {letter[0] for letter in _FIELDS}
 
@@ -255,52 +255,7 @@ def test_things_lie_where_the_documents_say(
     assert of_a_pool <= {path.name for path in (server.data_dir / "pools" / pool).iterdir()}
 
 
-# -- what CSV may spell --------------------------------------------------------------------------------
-
-
-def spellings() -> Iterator[tuple[str, list[tuple[str, str | None]], bool, list[str]]]:
-    """Of the table: columnType; spellings and what is stored, None: something; blanks; what is rejected."""
-    for kind, accepted, blanks, rejected in (r for r in rows("docs/semantics.md") if len(r) == 4):
-        if kind in set(ColumnKind):
-            pairs = re.findall(r"`([^`]*)`(?: = `([^`]*)`)?", accepted)
-            yield kind, [(a, b or None) for a, b in pairs], blanks != "no", coded(rejected)
-
-
-TYPES = list(spellings())
-
-
-def test_every_type_is_in_the_table() -> None:
-    assert {kind for kind, *_ in TYPES} == set(ColumnKind) - {ColumnKind.DECIMAL, ColumnKind.UNKNOWN}
-
-
-@pytest.mark.parametrize(("kind", "accepted", "blanks", "rejected"), TYPES, ids=[t[0] for t in TYPES])
-def test_csv_spellings(
-    api: httpx.Client,
-    pool: str,
-    kind: str,
-    accepted: list[tuple[str, str | None]],
-    blanks: bool,
-    rejected: list[str],
-) -> None:
-    padded = f" {accepted[0][0]} "
-    texts = [*(text for text, _ in accepted), *rejected, padded]
-    lines = "".join(f"{number},{text}\n" for number, text in enumerate(texts))
-    columns = [{"columnName": "n", "columnType": "INTEGER"}, {"columnName": "v", "columnType": kind}]
-    job = run_job(
-        api,
-        pool,
-        "t",
-        [f"n,v\n{lines}".encode()],
-        fileType="CSV",
-        tableSchema={"tableName": "t", "columns": columns},
-        maxRejectedShare=1,
-    )
-    assert job["status"] == "DONE", job["logs"]
-    stored = {n: None if v is None else str(v) for n, v in sql(api, pool, "SELECT n, v FROM t")}
-    for number, (text, expected) in enumerate(accepted):
-        assert stored.get(number) == (expected or stored.get(number)) is not None, text
-    refused = {texts[n] for n in range(len(texts)) if n not in stored}
-    assert refused == {*rejected, *([] if blanks else [padded])}
+# -- what happens -------------------------------------------------------------------------------------
 
 
 def test_empty_fields(api: httpx.Client, pool: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from headrace.errors import JobLocked, KeyReused, TooLarge
-from headrace.metadata.codec import dump_report, read_report
+from headrace.metadata.codec import dump_report, read_report, read_spec
 from headrace.metadata.schema import chunks, jobs, may_still_run
-from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, StageReport
+from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, PushSpec, StageReport
 
 _TOLD_ONCE = "; others alike are not named."
 """A job may have thousands of chunks, each of them packed."""
@@ -89,16 +89,25 @@ class Chunks:
         with self._reads.connect() as db:
             return [_chunk(row) for row in db.execute(query)]
 
-    def staged(self, chunk_id: str, report: StageReport, staging_ms: int) -> None:
-        """Staged, for the first time or again."""
-        self._set(chunk_id, state=ChunkState.STAGED, report=dump_report(report), staging_ms=staging_ms)
+    def staged(
+        self, chunk_id: str, report: StageReport, staging_ms: int, *, under: PushSpec | None = None
+    ) -> bool:
+        """Staged, for the first time or again; False if its job has another spec than ``under`` by now."""
+        values = {"state": ChunkState.STAGED, "report": dump_report(report), "staging_ms": staging_ms}
+        return self._set(chunk_id, values, under)
 
-    def failed(self, chunk_id: str, problem: str, staging_ms: int) -> None:
-        self._set(chunk_id, state=ChunkState.FAILED, problem=problem, staging_ms=staging_ms)
+    def failed(self, chunk_id: str, problem: str, staging_ms: int, *, under: PushSpec | None = None) -> bool:
+        """It cannot be read; False as above."""
+        values = {"state": ChunkState.FAILED, "problem": problem, "staging_ms": staging_ms}
+        return self._set(chunk_id, values, under)
 
-    def _set(self, chunk_id: str, **values: Any) -> None:
+    def _set(self, chunk_id: str, values: dict[str, Any], under: PushSpec | None) -> bool:
+        spec = select(jobs.c.spec).join(chunks, jobs.c.id == chunks.c.job_id).where(chunks.c.id == chunk_id)
         with self._writes.begin() as db:
+            if under is not None and read_spec(db.execute(spec).scalar_one()) != under:
+                return False
             db.execute(update(chunks).where(chunks.c.id == chunk_id).values(values))
+        return True
 
 
 def _known(db: Connection, chunk: Chunk) -> Chunk | None:

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, Row, and_, func, insert, select, upda
 from headrace.errors import KeyReused, Overloaded
 from headrace.metadata.claims import first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
-from headrace.metadata.schema import jobs, may_still_run
-from headrace.model import Counts, Job, JobStatus
+from headrace.metadata.schema import chunks, jobs, may_still_run
+from headrace.model import ChunkState, Counts, Job, JobStatus, PushSpec
 
 _QUEUED = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
 
@@ -109,6 +109,18 @@ class Jobs:
             if queued and most is not None and db.execute(_QUEUED).scalar_one() > most:
                 raise Overloaded(f"{most} jobs wait already; execute this one again in a moment.")
             return queued
+
+    def respecify(self, job: Job, spec: PushSpec, at: datetime) -> bool:
+        """Another spec for a NEW job, whose chunks then wait to be staged again; False if it has changed."""
+        new = and_(jobs.c.id == job.id, jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
+        received = {"state": ChunkState.RECEIVED, "report": None, "problem": None, "staging_ms": None}
+        with self._writes.begin() as db:
+            known = db.execute(select(jobs.c.spec).where(new)).scalar_one_or_none()
+            if known is None or read_spec(known) != job.spec:
+                return False
+            db.execute(update(jobs).where(new).values(spec=dump_spec(spec), modified_at=at))
+            db.execute(update(chunks).where(chunks.c.job_id == job.id).values(received))
+        return True
 
     def claim(self, worker: str, at: datetime, lease: timedelta) -> Job | None:
         """The oldest queued job of the pool whose turn it is: staged, its tables wanted by nobody older."""

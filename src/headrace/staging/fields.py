@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headrace.conversion import Source, stored_type
 from headrace.errors import ChunkFailed
-from headrace.model import CHANGE_DATE, STRING, UNKNOWN, fold
+from headrace.model import CHANGE_DATE, STRING, UNKNOWN, FileType, fold
 from headrace.staging.tasks import Field, StageTask
 
 
@@ -32,6 +32,7 @@ def fields_of(
                 length if type == STRING else None,
                 fold(name) in task.fixed,
                 fold(name) in task.keys,
+                guessed=task.infer and not known and task.file_type is FileType.CSV,
             )
         )
     if not found:

@@ -18,6 +18,7 @@ from headrace.durable import sync
 from headrace.model import UNKNOWN, Column, ColumnType, Cut, StageReport
 from headrace.staging.amounts import beyond_float, exact
 from headrace.staging.engine import db
+from headrace.staging.inferring import inferred
 from headrace.staging.rejects import Locate, merge_rejects, write_rejects
 from headrace.staging.tasks import Field, Scratch
 
@@ -55,6 +56,7 @@ def write_rows(
 def _straight(relation: str, fields: Sequence[Field], scratch: Scratch) -> StageReport | None:
     """Write the chunk in one pass; None when anything in it needs care."""
     try:
+        fields, notes = inferred(fields, relation)
         rows = _write(
             f"SELECT {_select(fields, strict, _must_fit)} FROM {relation}", len(fields), scratch.staged
         )
@@ -62,7 +64,8 @@ def _straight(relation: str, fields: Sequence[Field], scratch: Scratch) -> Stage
         raise  # not the rows' fault: the careful way would meet the same
     except duckdb.Error:
         return None
-    return StageReport(rows, 0, _columns(fields), beyond_float=beyond_float(fields, scratch.staged))
+    beyond = beyond_float(fields, scratch.staged)
+    return StageReport(rows, 0, _columns(fields), notes=notes, beyond_float=beyond)
 
 
 def _select(
@@ -110,7 +113,8 @@ def _columns(fields: Sequence[Field]) -> tuple[Column, ...]:
 
 def _careful(numbered: Numbered, fields: Sequence[Field], scratch: Scratch) -> StageReport:
     relation, bad_rows = numbered.relation, numbered.bad_rows
-    declared, fields = fields, [exact(f, relation) for f in fields]
+    declared, hints = inferred(fields, relation)
+    fields = [exact(f, relation) for f in declared]
     any_bad = " OR ".join(is_bad(f.source, f.type) for f in fields)
     bad_values = write_rejects(relation, fields, any_bad, scratch.bad_values)
     good = f"(SELECT * FROM {relation} WHERE NOT ({any_bad}))"
@@ -123,7 +127,7 @@ def _careful(numbered: Numbered, fields: Sequence[Field], scratch: Scratch) -> S
         if before.type != after.type
     )
     beyond = beyond_float(fields, scratch.staged)
-    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first, notes, beyond)
+    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first, (*hints, *notes), beyond)
 
 
 def _cuts(relation: str, fields: Sequence[Field]) -> tuple[Cut, ...]:

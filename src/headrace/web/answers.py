@@ -82,6 +82,19 @@ class OwnJobAnswer(wire.JobAnswer):
     status: JobStatus
 
 
+class PlannedColumnAnswer(Answer):
+    name: str
+    type: str
+    length: int | None
+    source: str = Field(description="where it comes from: declared, table, file or inferred")
+
+
+class WholeJobAnswer(OwnJobAnswer):
+    """With the schema that its chunks agree on so far, until it runs."""
+
+    planned: list[PlannedColumnAnswer] | None = Field(alias="schema")
+
+
 class RejectAnswer(Answer):
     chunk: int
     line: int

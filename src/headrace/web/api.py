@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -17,9 +17,10 @@ from pydantic import BaseModel, Field
 
 from headrace.errors import Draining, NotFound
 from headrace.model import CHANGE_DATE, Chunk, ChunkType, Counts, Job, Table, Version
+from headrace.schemas import Planned
 from headrace.tables import ExportFormat
 from headrace.web import wire
-from headrace.web.context import Asking, IdempotencyKey, Use
+from headrace.web.context import Asking, IdempotencyKey, Services, Use
 from headrace.web.receiving import receive
 
 MEDIA_TYPES = {
@@ -66,9 +67,27 @@ def list_jobs(
 
 
 def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
-    """One job with its chunks, counts, phases and logs."""
-    job = use.pushes.ledger_entry(pool_id, job_id)
-    return _job(job, use.pushes.metadata.chunks.list(job.id))
+    """One job with its chunks, counts, phases and logs, and with its schema until it runs."""
+    return _whole_job(use, use.pushes.ledger_entry(pool_id, job_id))
+
+
+def put_schema(pool_id: str, job_id: str, sent: wire.TableTransport, use: Use) -> dict[str, Any]:
+    """Declare the columns of a NEW job anew; its chunks are staged again."""
+    return _whole_job(use, use.schemas.correct(pool_id, job_id, wire.declared(sent)))
+
+
+def _whole_job(use: Services, job: Job) -> dict[str, Any]:
+    chunks = use.pushes.metadata.chunks.list(job.id)
+    return {**_job(job, chunks), "schema": _schema(use.schemas.of(job, chunks))}
+
+
+def _schema(planned: Sequence[Planned] | None) -> list[dict[str, Any]] | None:
+    if planned is None:
+        return None
+    return [
+        {"name": p.column.name, "type": str(p.column.type), "length": p.column.length, "source": p.source}
+        for p in planned
+    ]
 
 
 async def push_chunk(

@@ -14,6 +14,7 @@ from headrace.metadata.audit import Audit
 from headrace.model import Key
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.schemas import Schemas
 from headrace.tokens import Tokens
 from headrace.web.noting import Write
 
@@ -22,6 +23,7 @@ from headrace.web.noting import Write
 class Services:
     pushes: Pushes
     pools: Pools
+    schemas: Schemas
     access: Access
     keys: KeyRing
     tokens: Tokens

@@ -111,6 +111,9 @@ ROUTES = (
     Endpoint(
         "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
     ),
+    Endpoint(
+        "PUT", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/schema", api.put_schema, PUSH, "headrace"
+    ),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
     Endpoint(
         "DELETE", _OURS + "/pools/{pool_id:part}/sql/{query_id:part}", api.cancel_query, READ, "headrace"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from headrace.errors import InvalidRequest
 from headrace.model import (
@@ -46,6 +46,9 @@ _LARGEST_LENGTH = (2**31 - 1) // BYTES_PER_CHARACTER
 
 _TYPE_ALIASES = {"UPSERT": "DELTA"}
 _SCHEMA_TYPES = ("INTEGER", "DATE", "TIME", "DATETIME", "FLOAT", "BOOLEAN", "STRING")
+
+
+Flag = Annotated[bool | None, BeforeValidator(lambda sent: None if sent == "" else sent)]
 
 
 def _documented(**schema: Any) -> Any:
@@ -87,7 +90,7 @@ class AdditionalColumnOptions(Lenient):
     dateFormat: str | None = None
     thousandsSeparator: str | None = None
     decimalSeparator: str | None = None
-    emptyIsFalse: bool | None = Field(None, description="ours: in a BOOLEAN column, as SAP writes flags")
+    emptyIsFalse: Flag = Field(None, description="ours: in a BOOLEAN column, as SAP writes flags")
 
 
 class CSVParsingOptions(Lenient):
@@ -99,7 +102,7 @@ class CSVParsingOptions(Lenient):
     decimalSeparator: str | None = None
     thousandSeparator: str | None = None
     dateFormat: str | None = Field(None, description="Java pattern, e.g. yyyy-MM-dd'T'HH:mm:ss.SSSXXX")
-    emptyIsFalse: bool | None = Field(None, description="ours: an empty BOOLEAN is false, not NULL")
+    emptyIsFalse: Flag = Field(None, description="ours: an empty BOOLEAN is false, not NULL")
     additionalColumnOptions: list[AdditionalColumnOptions] | None = None
 
 
@@ -128,6 +131,8 @@ class DataPushJob(Lenient):
         None, ge=0, description="ours: so many bad rows are left out (default 0)"
     )
     maxRejectedShare: float | None = Field(None, ge=0, le=1, description="ours: so large a share may be bad")
+
+    inferTypes: bool | None = Field(None, description="ours: guess the types of a CSV from its values")
 
     @field_validator("foreignKeys", mode="before")
     @classmethod
@@ -369,14 +374,13 @@ class ReferenceAnswer(Answer):
 
 def to_spec(sent: DataPushJob) -> PushSpec:
     """What the client asks for. Raises InvalidRequest, naming the field."""
-    columns = sent.tableSchema.columns if sent.tableSchema else None
     return PushSpec(
         target_name=sent.targetName or "",
         type=_one_of(JobType, "type", _TYPE_ALIASES.get(_upper(sent.type), _upper(sent.type)))
         or JobType.REPLACE,
         file_type=_one_of(FileType, "fileType", _upper(sent.fileType)),
         keys=tuple(sent.keys or ()),
-        columns=tuple(_declared(c) for c in columns or () if c.columnName),
+        columns=declared(sent.tableSchema),
         schema_table_name=sent.tableSchema.tableName if sent.tableSchema else None,
         csv=_csv(sent.csvParsingOptions) if sent.csvParsingOptions else None,
         connection_id=sent.connectionId or None,
@@ -388,7 +392,13 @@ def to_spec(sent: DataPushJob) -> PushSpec:
         foreign_keys=sent.foreignKeys or None,
         max_rejected_rows=sent.maxRejectedRows,
         max_rejected_share=sent.maxRejectedShare,
+        infer_types=bool(sent.inferTypes),
     )
+
+
+def declared(sent: TableTransport | None) -> tuple[DeclaredColumn, ...]:
+    """The columns of a tableSchema. Raises InvalidRequest."""
+    return tuple(_declared(c) for c in (sent.columns if sent else None) or () if c.columnName)
 
 
 def _upper(value: str | None) -> str:

@@ -10,6 +10,7 @@ import duckdb
 from headrace.conversion import literal, quoted
 from headrace.errors import ChunkFailed, ChunkUnreadable
 from headrace.model import StageReport
+from headrace.staging.arrowbatches import rewrite_parquet
 from headrace.staging.engine import db, described, first_line
 from headrace.staging.fields import fields_of
 from headrace.staging.tasks import Scratch, StageTask
@@ -19,6 +20,17 @@ _MOST_DIGITS = 38
 
 
 def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
+    """By the engine's reader, and by Arrow's where the engine does not know an encoding."""
+    try:
+        return _stage(task, scratch)
+    except duckdb.Error as error:
+        if task.source == scratch.records or "encoding" not in str(error).lower():
+            raise
+    rewrite_parquet(task.source, scratch.records)
+    return _stage(replace(task, source=scratch.records), scratch)
+
+
+def _stage(task: StageTask, scratch: Scratch) -> StageReport:
     path = literal(str(task.source))
     relation = f"read_parquet({path}, hive_partitioning=false)"
     empty = {
@@ -50,11 +62,18 @@ def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
 
 
 def _refuse_encryption(path: Path) -> None:
-    """A footer may be readable and its columns not."""
+    """A footer may be readable and its columns not; some readers end their process over one of those."""
     query = f"SELECT encryption_algorithm FROM parquet_file_metadata({literal(str(path))})"
-    (algorithm,) = db().execute(query).fetchall()[0]
+    try:
+        (algorithm,) = db().execute(query).fetchall()[0]
+    except duckdb.InvalidInputException as error:
+        if "unicode" not in str(error):
+            raise
+        algorithm = "or its footer damaged"  # the engine shows random bytes of the encryption as text
     if algorithm:
-        raise ChunkUnreadable(f"The Parquet file is encrypted ({algorithm}). Write it without encryption.")
+        raise ChunkUnreadable(
+            f"The Parquet file is encrypted ({algorithm.split('=')[0]}). Write it without encryption."
+        )
 
 
 def parquet_columns(path: Path) -> list[str]:

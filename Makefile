@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint serve bench faults clean
+.PHONY: setup demo test lint serve bench faults damage clean
 
 setup: $(STAMP)
 
@@ -35,6 +35,11 @@ bench: setup
 ROUNDS ?= 200
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
+
+# The long form of the damaged files: make damage FILES=20000
+FILES ?= 10000
+damage: setup
+	HEADRACE_DAMAGED_FILES=$(FILES) $(BIN)/python -m pytest tests/engine/test_damaged_parquet.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-data

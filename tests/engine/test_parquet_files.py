@@ -445,6 +445,4 @@ def test_every_form_of_duckdb(tmp_path: Path, form: str) -> None:
     found = staged(tmp_path, by_duckdb(tmp_path, query, f"FORMAT parquet, {form}"))
     row, nothing = tuple(stored for *_, stored in known.values()), (None,) * len(known)
     assert found.rows == [(n, f"text {n % 50}", *(row if n % 3 else nothing)) for n in range(5000)]
-    TALLY["columns of Parquet files by DuckDB"] = (
-        TALLY.get("columns of Parquet files by DuckDB", 0) + len(known) + 2
-    )
+    TALLY[BY_DUCKDB] = TALLY.get(BY_DUCKDB, 0) + len(known) + 2

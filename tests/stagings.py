@@ -16,7 +16,7 @@ from headrace.model import Column, CsvOptions, FileType, StageReport, fold
 from headrace.staging import StageTask, story, writing
 from headrace.staging import engine as child
 
-READER = duckdb.connect(config={"threads": "1"})
+READER = duckdb.connect(config={"threads": "1", "enable_external_file_cache": "false"})
 READER.execute("SET TimeZone = 'UTC'")
 
 

@@ -53,6 +53,7 @@ _NATURAL = {
     "DATE": DATE,
     "TIME": TIME,
     "TIME_NS": TIME,
+    "TIME WITH TIME ZONE": TIME,  # of a Parquet file: always UTC
     "TIMESTAMP": DATETIME,
     "TIMESTAMP_S": DATETIME,
     "TIMESTAMP_MS": DATETIME,
@@ -363,6 +364,8 @@ def _as_is(source: Source, target: ColumnType) -> str:
     if source.engine_type == "TIMESTAMP WITH TIME ZONE":
         stamp = f"make_timestamp(epoch_us({source.sql}))"
         return stamp if target.kind is ColumnKind.DATETIME else f"CAST({stamp} AS VARCHAR)"
+    if source.engine_type == "VARIANT":
+        return f"nullif(CAST(CAST({source.sql} AS JSON) AS VARCHAR), 'null')"  # it has a NULL of its own
     if target.kind is ColumnKind.STRING and source.engine_type.endswith(("]", ")")):
         nested = source.engine_type.startswith(("STRUCT", "MAP")) or source.engine_type.endswith("]")
         if nested:

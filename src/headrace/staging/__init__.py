@@ -10,6 +10,7 @@ process, because a hostile file may crash a parser or eat its memory. In the ord
 ``csvfiles``      what a CSV needs
 ``parquetfiles``  what a Parquet file needs
 ``arrowfiles``    what Arrow needs: to be Parquet
+``arrowbatches``  rows of Arrow, written for the engine
 ``ndjsonfiles``   what NDJSON needs
 ``jsonrecords``   one line of it
 ``fields``        what becomes of each column

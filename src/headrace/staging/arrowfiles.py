@@ -10,12 +10,12 @@ from typing import Any
 
 from headrace.errors import ChunkFailed, ChunkUnreadable
 from headrace.model import StageReport
+from headrace.staging.arrowbatches import plain_schema, write_batches
 from headrace.staging.engine import first_line
 from headrace.staging.parquetfiles import stage_parquet
 from headrace.staging.tasks import Scratch, StageTask
 
 _FILE_MAGIC = b"ARROW1"
-_ROWS_A_GROUP = 100_000
 
 
 def stage_arrow(task: StageTask, scratch: Scratch) -> StageReport:
@@ -55,44 +55,12 @@ def _opened(path: Path) -> Iterator[Any]:
         raise ChunkUnreadable(f"The Arrow data cannot be read: {first_line(error)}") from error
 
 
-def write_batches(schema: Any, batches: Any, path: Path) -> None:
-    """Rows of Arrow as a Parquet file for the engine, which has no reader for all of its types."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    plain = pa.schema([field.with_type(_plain(field.type)) for field in schema])
-    with pq.ParquetWriter(
-        path, plain, compression="lz4", use_dictionary=False, write_statistics=False
-    ) as out:
-        for batch in batches:
-            batch.validate(full=True)  # what does not hold together must not be read
-            out.write_table(_as_plain(pa.Table.from_batches([batch]), plain), row_group_size=_ROWS_A_GROUP)
-
-
-def _plain(type: Any) -> Any:
-    """The type without the way in which its values are packed."""
-    import pyarrow as pa  # noqa: PLC0415
-
-    return type.value_type if pa.types.is_run_end_encoded(type) else type
-
-
-def _as_plain(table: Any, schema: Any) -> Any:
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow.compute import call_function  # noqa: PLC0415
-
-    columns = [
-        call_function("run_end_decode", [column]) if pa.types.is_run_end_encoded(column.type) else column
-        for column in table.columns
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
 def _refuse_types(schema: Any) -> None:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     for field in schema:
-        plain = pa.schema([field.with_type(_plain(field.type))])
+        plain = plain_schema([field])
         try:
             pq.ParquetWriter(pa.BufferOutputStream(), plain).close()
         except (pa.ArrowException, ValueError) as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import duckdb
 from headrace.conversion import literal, quoted
 from headrace.errors import ChunkFailed, ChunkUnreadable
 from headrace.model import StageReport
+from headrace.staging.arrowbatches import rewrite_parquet
+from headrace.staging.checksums import refuse_damaged_pages
 from headrace.staging.engine import db, described, first_line
 from headrace.staging.fields import fields_of
 from headrace.staging.tasks import Scratch, StageTask
@@ -19,6 +24,17 @@ _MOST_DIGITS = 38
 
 
 def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
+    """By the engine's reader, and by Arrow's where the engine does not know an encoding."""
+    try:
+        return _stage(task, scratch)
+    except duckdb.Error as error:
+        if task.source == scratch.records or "encoding" not in str(error).lower():
+            raise
+    rewrite_parquet(task.source, scratch.records)
+    return _stage(replace(task, source=scratch.records), scratch)
+
+
+def _stage(task: StageTask, scratch: Scratch) -> StageReport:
     path = literal(str(task.source))
     relation = f"read_parquet({path}, hive_partitioning=false)"
     empty = {
@@ -28,9 +44,11 @@ def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
         .fetchall()
     }
     try:
-        names = parquet_columns(task.source)
+        names = _names(task.source)
     except ChunkUnreadable as error:
         raise ChunkFailed(error.message) from error
+    if task.source != scratch.records:
+        refuse_damaged_pages(task.source)
     columns = described(relation)
     # whatever the columns are called, here they are c0, c1 …
     cells = ", ".join(f"{quoted(name)} AS c{n}" for n, (name, _) in enumerate(columns))
@@ -49,23 +67,29 @@ def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
     return replace(report, notes=(*notes, *report.notes))
 
 
-def _refuse_encryption(path: Path) -> None:
-    """A footer may be readable and its columns not."""
-    query = f"SELECT encryption_algorithm FROM parquet_file_metadata({literal(str(path))})"
-    (algorithm,) = db().execute(query).fetchall()[0]
-    if algorithm:
-        raise ChunkUnreadable(f"The Parquet file is encrypted ({algorithm}). Write it without encryption.")
-
-
 def parquet_columns(path: Path) -> list[str]:
-    """The names as the file has them: the engine would rename what stands twice."""
-    try:
+    """The names as the file has them, if it can be read at all. Raises ChunkUnreadable."""
+    with _unreadable():
+        query = f"SELECT encryption_algorithm FROM parquet_file_metadata({literal(str(path))})"
+        try:
+            (algorithm,) = db().execute(query).fetchall()[0]
+        except duckdb.InvalidInputException as error:
+            if "unicode" not in str(error):
+                raise
+            algorithm = "or its footer is damaged"  # the engine shows an encryption's random bytes as text
+    if algorithm:
+        named = re.search(r"(AES_\w+)=Aes", algorithm)
+        shown = named[1] if named else algorithm
+        raise ChunkUnreadable(f"The Parquet file is encrypted ({shown}). Write it without encryption.")
+    return _names(path)
+
+
+def _names(path: Path) -> list[str]:
+    """The engine would rename what stands twice."""
+    with _unreadable():
         query = f"SELECT name, num_children, precision FROM parquet_schema({literal(str(path))})"
-        _refuse_encryption(path)
         schema = db().execute(query).fetchall()
         described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")
-    except duckdb.Error as error:
-        raise ChunkUnreadable(f"Internal error while validating the Parquet: {first_line(error)}") from error
     if any((precision or 0) > _MOST_DIGITS for _, _, precision in schema):
         raise ChunkUnreadable(f"A DECIMAL may have {_MOST_DIGITS} digits; this file has a longer one.")
     names: list[str] = []
@@ -80,3 +104,11 @@ def parquet_columns(path: Path) -> list[str]:
         while left and left[-1] == 0:
             left.pop()
     return [name or f"column_{number}" for number, name in enumerate(names, 1)]
+
+
+@contextmanager
+def _unreadable() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ChunkUnreadable(f"Internal error while validating the Parquet: {first_line(error)}") from error

@@ -52,6 +52,10 @@ class Stager:
             raise ChunkUnreadable(
                 f"The {kind} file cannot be read: it is damaged where it says what it holds."
             ) from error
+        except MemoryError as error:
+            raise ChunkUnreadable(
+                f"The {kind} file cannot be read: looking at it takes more memory than staging_memory_mb."
+            ) from error
 
     def stage(self, task: StageTask) -> StageReport:
         """Stage in a child. Raises ChunkFailed when the chunk, and nothing else, is lost.

@@ -12,8 +12,6 @@ from hypothesis import HealthCheck, settings
 from counted import Counting
 from harness import RunningServer, create_pool
 
-pytest_plugins = ("counted",)
-
 # on a busy machine a slow example is no finding; what must land is decided by the same examples each time
 settings.register_profile(
     "headrace",

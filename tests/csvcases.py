@@ -107,6 +107,8 @@ def case(number: int) -> Case:
 
 
 def _dialect(rng: Random) -> Dialect:
+    if rng.random() < 0.3:
+        return Dialect(rng.choice(SEPARATORS[:4]), rng.choice(QUOTES[:4]))
     while True:
         try:
             found = Dialect(

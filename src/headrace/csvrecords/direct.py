@@ -12,6 +12,16 @@ from headrace.csvrecords.dialect import Dialect
 from headrace.csvrecords.lines import BLOCK
 from headrace.csvrecords.records import MalformedRecord, Record
 
+_SWITCHING = (
+    "iso2022",
+    "hz",
+    "utf-7",
+    "unicode_escape",
+    "unicode-escape",
+    "raw_unicode_escape",
+    "raw-unicode-escape",
+)
+
 
 def direct_dialect(path: Path, dialect: Dialect) -> Dialect | None:
     """The dialect with which DuckDB reads the same records as ``rewrite``; None if it cannot.
@@ -79,6 +89,9 @@ def _blocks(data: mmap.mmap) -> Iterator[bytes]:
 
 
 def _extends_ascii(codec: str) -> bool:
+    """Whether ASCII bytes are always ASCII's characters. They are not where they can switch to others."""
+    if codec.startswith(_SWITCHING):
+        return False
     every = bytes(range(128))
     try:
         return every.decode(codec) == every.decode("ascii")
@@ -89,14 +102,17 @@ def _extends_ascii(codec: str) -> bool:
 def _stumbles_over_quotes(data: mmap.mmap, dialect: Dialect) -> bool:
     """Whether DuckDB misreads the quotes of the file.
 
-    After a closing quote it takes the first byte of a longer separator for all of it. In a last line without
-    an end it may take a quote after two spaces for text.
+    After a closing quote it takes the first byte of a longer separator for all of it. A quote after two spaces
+    or more it takes for text.
     """
     quote, separator = (dialect.quote or "").encode(), dialect.separator.encode()
     if not quote:
         return False
     if len(separator) > 1:
         return data.find(quote) >= 0
-    last_line = max(data.rfind(b"\n"), 0)
-    last_line = max(data.rfind(b"\r", last_line), last_line)
-    return data.find(b"  " + quote, last_line) >= 0
+    late, end = b"  " + quote, b""
+    for block in _blocks(data):
+        if quote in block and (late in block or late in end + block[:2]):
+            return True
+        end = block[-2:]
+    return False

@@ -37,10 +37,11 @@ from headrace.model import (
 )
 from headrace.tables import Answer, ExportFormat, Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
+from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.transaction import commit
-from headrace.tables.upkeep import INLINED_DELETES, Upkeep
+from headrace.tables.upkeep import Upkeep
 
 _ATTACHED_AT_ONCE = 64
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)

@@ -32,6 +32,7 @@ def fields_of(
                 length if type == STRING else None,
                 fold(name) in task.fixed,
                 fold(name) in task.keys,
+                task.strict_lengths,
             )
         )
     if not found:

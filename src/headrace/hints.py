@@ -17,6 +17,7 @@ _NO_VALUE = frozenset({"null", "(null)", "none", "nil", "n/a", "#n/a", "na", "na
 
 _MARKS: tuple[tuple[str, str | None], ...] = (
     (",", None),
+    (".", None),
     (".", ","),
     (",", "."),
     (".", " "),
@@ -128,7 +129,7 @@ def _of_numbers(values: Sequence[str], type: ColumnType, options: ColumnCsvOptio
     point, thousands = options.decimal_separator or ".", options.thousands_separator
     if all(_number(point, thousands).fullmatch(v) for v in values):
         return _of_good_numbers(values, type, point)
-    found = [marks for marks in _MARKS if marks != (point, thousands) and _are_written(values, *marks)]
+    found = [marks for marks in _MARKS if marks != (point, thousands) and _are_written(values, *marks, point)]
     return " or ".join(_said(*marks, point) for marks in found[:2]) or None
 
 
@@ -137,9 +138,9 @@ def _number(point: str, thousands: str | None) -> re.Pattern[str]:
     return re.compile(rf"[+-]?({whole})({re.escape(point)}\d*)?")
 
 
-def _are_written(values: Sequence[str], point: str, thousands: str | None) -> bool:
-    """All values fit these marks, and none of the marks is idle."""
-    needed = [mark for mark in (thousands, point if point == "," else None) if mark]
+def _are_written(values: Sequence[str], point: str, thousands: str | None, known: str) -> bool:
+    """All values fit these marks, and none of the marks that are new is idle."""
+    needed = [mark for mark in (thousands, point if point != known else None) if mark]
     fits = _number(point, thousands)
     return all(map(fits.fullmatch, values)) and all(any(m in v for v in values) for m in needed)
 

@@ -88,9 +88,18 @@ def values_of(reject: Reject) -> dict[str, str | None]:
 
 
 def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value if value is None or isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    """As the file had it: a number keeps all of its digits."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_json, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_json(name)}:{_json(inner)}' for name, inner in value.items())}}}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 # -- one shape -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from uuid import uuid4
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
 from headrace.csvrecords import Dialect, Fields, MalformedRecord, plain_record, records_of
-from headrace.errors import NotReplayable
+from headrace.errors import InvalidRequest, NotReplayable
 from headrace.metadata import Metadata
 from headrace.model import (
     CHANGE_DATE,
@@ -90,16 +90,18 @@ class Replays:
         """A new job, QUEUED, with the rejects of one that is DONE. Raises NotReplayable, InvalidRequest."""
         of = self.pushes.get(pool_id, job_id)
         _refuse(of)
-        spec = corrected(of.spec, corrections)
-        check(spec)
+        self._refuse_again(of)
+        csv = _merged(of.spec.csv or CsvOptions(), corrections.csv)
+        spec = corrected(of.spec, corrections, csv)
+        check(replace(spec, csv=csv))
         job = _new_job(of, spec, by)
         try:
-            gathered = self._gather(of, job, corrections)
+            gathered = self._gather(of, job, csv)
             _refuse_rows(gathered, corrections)
             crash_point("kept")
             job = job.with_logs(*_logs(of, gathered), *not_honoured(spec))
             if not self.metadata.jobs.add_replay(of, job, gathered.chunks):
-                raise self._taken(pool_id, job_id)
+                raise _taken(self.pushes.get(pool_id, job_id))
         except BaseException:
             self.chunks.drop(job.id)
             raise
@@ -109,8 +111,7 @@ class Replays:
         self.pushes.on_queue()
         return job
 
-    def _gather(self, of: Job, job: Job, corrections: Corrections) -> Gathered:
-        csv = _merged(of.spec.csv or CsvOptions(), corrections.csv)
+    def _gather(self, of: Job, job: Job, csv: CsvOptions) -> Gathered:
         gathered = Gathered()
         for chunk in self.metadata.chunks.list(of.id):
             if chunk.report and chunk.report.rejected:
@@ -142,9 +143,17 @@ class Replays:
             gathered.rows += len(lines)
             yield from lines
 
-    def _taken(self, pool_id: str, job_id: str) -> NotReplayable:
-        holder = self.pushes.get(pool_id, job_id).replayed_by
-        return NotReplayable(f"The rejects of the job {job_id} were replayed already, by the job {holder}.")
+    def _refuse_again(self, of: Job) -> None:
+        """Only to save the work: the claim decides."""
+        holder = self.metadata.jobs.get(of.pool_id, of.replayed_by) if of.replayed_by else None
+        if holder and holder.status is not JobStatus.ERROR:
+            raise _taken(of)
+
+
+def _taken(of: Job) -> NotReplayable:
+    return NotReplayable(
+        f"The rejects of the job {of.id} were replayed already, by the job {of.replayed_by}."
+    )
 
 
 def _refuse(job: Job) -> None:
@@ -165,9 +174,9 @@ def _refuse_rows(gathered: Gathered, corrections: Corrections) -> None:
     if left and (not corrections.leave or not gathered.rows):
         first = left[0]
         raise NotReplayable(
-            f"{len(left)} rows cannot be sent again; the first: {first.told}. Correct the options, or leave "
-            "such rows behind with leaveUnreadable.",
+            f"Of {len(left) + gathered.rows} rows {len(left)} cannot be sent again; the first: {first.told}.",
             where={"chunk": first.chunk.number, "line": first.line},
+            hint="correct csvParsingOptions, or leave such rows behind with leaveUnreadable",
         )
 
 
@@ -197,9 +206,8 @@ def _new_job(of: Job, spec: PushSpec, by: Key) -> Job:
     )
 
 
-def corrected(spec: PushSpec, corrections: Corrections) -> PushSpec:
+def corrected(spec: PushSpec, corrections: Corrections, csv: CsvOptions) -> PushSpec:
     """What the new job asks for: a DELTA on the same tables, its CSV in our own dialect."""
-    csv = _merged(spec.csv or CsvOptions(), corrections.csv)
     return replace(
         spec,
         type=JobType.DELTA,
@@ -234,7 +242,7 @@ class Rows:
         self._places = [n for n, name in enumerate(names) if fold(name) != fold(CHANGE_DATE)]
         self._names = names
         self._csv = csv
-        self._dialect: Dialect = dialect_of(csv)
+        self._dialect = _dialect(csv)
         self.header = plain_record([names[n] for n in self._places])
 
     def lines(self, reject: Reject) -> list[bytes]:
@@ -275,6 +283,13 @@ class Rows:
             return b64decode(reject.base64).decode(self._dialect.codec())
         except UnicodeDecodeError as error:
             raise ValueError("there are bytes that the charset does not have") from error
+
+
+def _dialect(csv: CsvOptions) -> Dialect:
+    try:
+        return dialect_of(csv)
+    except ValueError as error:
+        raise InvalidRequest(f"{error}.", attribute="csvParsingOptions") from error
 
 
 class ChunkWriter:

@@ -300,6 +300,8 @@ class Push:
     def _cut(self, column: Column, value: Value) -> Value:
         declared = self._declared.get(column.folded)
         length = (declared.length if declared else None) or self.job.spec.fallback_length
+        if isinstance(value, str) and length and len(value) > length and self.job.spec.strict_lengths:
+            raise Bad
         return value[:length] if isinstance(value, str) and length else value
 
     def refuse_rejects(self) -> None:

@@ -79,7 +79,7 @@ def test_discard_leaves_nothing_and_may_be_repeated(chunks: DiskChunks) -> None:
             incoming.discard()
         assert names(chunks.path("job", "")) == []
     late = chunks.receive("job", "chunk")
-    chunks.forget("job")
+    chunks.drop("job")
     late.discard()
 
 

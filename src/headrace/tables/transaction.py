@@ -35,7 +35,7 @@ from headrace.model import (
 from headrace.tables import Load, Preview, TableDiff
 from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
 from headrace.tables.upkeep import rows_as_files
-from headrace.tables.written import sync_files, synced, unwritten
+from headrace.tables.written import sync_files, synced
 
 _MOST_COLUMNS = 1900
 """The catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
@@ -71,17 +71,13 @@ def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt
 
 def rehearse(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Preview:
     """All of a load but its commit, and nothing of it stays."""
-    data = lake.files.data
-    attempt = data / "up" / f"preview-{uuid4().hex}"
+    attempt = lake.files.data / "up" / f"preview-{uuid4().hex}"
     transaction = Transaction(cursor, lake, load, attempt)
     cursor.execute("BEGIN")
     try:
-        with unwritten(data):
-            try:
-                return Preview(transaction.run(), tuple(transaction.diffs))
-            finally:
-                _rollback(cursor)
+        return Preview(transaction.run(), tuple(transaction.diffs))
     finally:
+        _rollback(cursor)  # the engine takes along what it wrote
         shutil.rmtree(attempt, ignore_errors=True)
 
 

@@ -21,17 +21,6 @@ def synced(data: Path) -> Iterator[None]:
     sync_files(_files(data) - before, data)
 
 
-@contextmanager
-def unwritten(data: Path) -> Iterator[None]:
-    """Remove all files that the engine writes meanwhile: to be closed after the rollback."""
-    before = _files(data)
-    try:
-        yield
-    finally:
-        for file in _files(data) - before:
-            file.unlink(missing_ok=True)
-
-
 def sync_files(files: Iterable[Path], data: Path) -> None:
     """Sync files and every folder between them and the folder of the pool."""
     folders = {data, data.parent}

@@ -183,6 +183,7 @@ class DuckLakeTables:
     def _attach(self, pool_id: str) -> Lake:
         files = self.files(pool_id)
         files.data.mkdir(parents=True, exist_ok=True)
+        files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
         lake = Lake("lake_" + pool_id.replace("-", ""), files, threading.RLock())
         cursor = self._engine.cursor()
         cursor.execute(

@@ -118,9 +118,9 @@ class Loader:
                 foreseen = self.tables.preview(job.pool_id, self._prepared(job, staged, told))
                 if refused is None:
                     return done_outlook(job, told, foreseen)
-                return failed_outlook(told, refused.code, refused.logs, foreseen.tables)
+                return failed_outlook(job, told, refused.code, refused.logs, foreseen.tables)
             except LoadFailed as error:
-                return failed_outlook(told, error.code, error.logs)
+                return failed_outlook(job, told, error.code, error.logs)
 
     def _known_receipt(self, job: Job) -> Receipt | None:
         """A first claim cannot have committed anything, and asking the lake costs."""

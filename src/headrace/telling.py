@@ -162,14 +162,16 @@ class Outlook:
 
 def done_outlook(job: Job, told: Telling, foreseen: Preview) -> Outlook:
     counts = done_counts(told.chunks, foreseen.receipt)
-    logs = (*told.logs, *foreseen.receipt.logs, summary(job, counts))
+    logs = (*job.logs, *told.logs, *foreseen.receipt.logs, summary(job, counts))
     return _outlook(told, JobStatus.DONE, counts, logs, None, foreseen.tables)
 
 
 def failed_outlook(
-    told: Telling, code: str, logs: Sequence[str], tables: Sequence[TableDiff] = ()
+    job: Job, told: Telling, code: str, logs: Sequence[str], tables: Sequence[TableDiff] = ()
 ) -> Outlook:
-    return _outlook(told, JobStatus.ERROR, failed_counts(told.chunks), (*told.logs, *logs), code, tables)
+    return _outlook(
+        told, JobStatus.ERROR, failed_counts(told.chunks), (*job.logs, *told.logs, *logs), code, tables
+    )
 
 
 def _outlook(

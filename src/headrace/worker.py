@@ -119,6 +119,7 @@ class Staging:
                 keys=frozenset(map(fold, job.spec.key_columns)),
                 string_length=job.spec.fallback_length or self.string_length,
                 strict_lengths=job.spec.strict_lengths,
+                deletes=chunk.type is ChunkType.DELETE,
             )
             return self.stager.stage(task)
         except HeadraceError:

@@ -93,7 +93,7 @@ def assert_as_foreseen(ended: Job, outlook: Outlook) -> None:
         outlook.error_code,
         outlook.counts,
     )
-    assert ended.logs[len(ended.logs) - len(outlook.logs) :] == outlook.logs
+    assert ended.logs == outlook.logs
 
 
 def changes(outlook: Outlook) -> list[tuple[TableChange, dict[str, tuple[str, str]]]]:

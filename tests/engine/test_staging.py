@@ -84,6 +84,7 @@ def task_of(folder: Path, data: bytes, *wanted: Column, fixed: bool = False, **m
         keys=frozenset(more.pop("keys", ())),
         string_length=more.pop("string_length", None),
         strict_lengths=more.pop("strict_lengths", False),
+        deletes=more.pop("deletes", False),
     )
 
 
@@ -336,6 +337,12 @@ def test_strict_lengths_reject_what_would_be_cut(chunks: Chunks) -> None:
 def test_strict_lengths_hold_for_strings_without_a_length_of_their_own(chunks: Chunks) -> None:
     staged = chunks.both("a,b\nabc,xy\n", string_length=2, strict_lengths=True)
     assert [r["column"] for r in staged.rejects] == ["a"]
+
+
+def test_strict_lengths_of_a_delete_chunk_are_those_of_its_keys(chunks: Chunks) -> None:
+    data, more = "k,v\nab,toolong\nabc,x\n", {"keys": ["k"], "string_length": 2, "deletes": True}
+    staged = chunks.both(data, strict_lengths=True, **more)
+    assert (staged.rows, [r["column"] for r in staged.rejects]) == ([("ab", "to")], ["k"])
 
 
 def test_bytes_that_are_no_text_make_a_row_that_cannot_be_sent_again(chunks: Chunks) -> None:

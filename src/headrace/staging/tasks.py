@@ -19,7 +19,7 @@ class StageTask:
     ``wanted`` holds what is known of columns by folded name: their spelling, type and length in the table
     or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``keys`` are
     folded names, too. ``string_length`` cuts every other string; None keeps them whole. With
-    ``strict_lengths`` what would be cut is rejected.
+    ``strict_lengths`` what would be cut is rejected; where the chunk ``deletes``, only in its keys.
     """
 
     source: Path
@@ -32,6 +32,7 @@ class StageTask:
     keys: frozenset[str]
     string_length: int | None
     strict_lengths: bool = False
+    deletes: bool = False
 
 
 @dataclass(frozen=True)

@@ -147,8 +147,10 @@ class Teller:
         return [self.told(chunk, reject) for chunk, reject in islice(found, count)]
 
     def told(self, chunk: Chunk, reject: Reject) -> ToldReject:
-        hint = self._hints.get((reject.code, reject.column))
-        return ToldReject(chunk, reject, marked(reject, self._separator), hint)
+        return ToldReject(chunk, reject, marked(reject, self._separator), self.hint(reject))
+
+    def hint(self, reject: Reject) -> str | None:
+        return self._hints.get((reject.code, reject.column))
 
     @cached_property
     def _hints(self) -> dict[tuple[str, str | None], str | None]:
@@ -215,7 +217,7 @@ def as_csv(
     for chunk, reject in rejects:
         values = {fold(name): value for name, value in values_of(reject).items()}
         raw = None if values else reject.raw
-        why = (reject.column, reject.code, reject.expected, teller.told(chunk, reject).hint, raw)
+        why = (reject.column, reject.code, reject.expected, teller.hint(reject), raw)
         place = (str(chunk.number), chunk.type.value, str(reject.line))
         yield plain_record([*(values.get(fold(name)) for name in names), *place, *why])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -21,6 +23,7 @@ from headrace.web.context import Asking, Services, Use
 TRYING = CapacityLimiter(2)
 """Dry runs wait in threads of their own number: they must not stand in the way of a push."""
 
+_LINES_A_BLOCK = 500
 _LONGEST_RAW = 2000
 _USUAL_PAGE = 1000
 
@@ -68,10 +71,16 @@ def get_rejects(
     if format is RejectFormat.CSV:
         lines = use.pushes.rejects_as_csv(pool_id, job_id, limit=limit, offset=offset)
         name = {"Content-Disposition": f'attachment; filename="rejects-{job_id}.csv"'}
-        return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=name)
+        return StreamingResponse(_blocks(lines), media_type="text/csv; charset=utf-8", headers=name)
     found = use.pushes.rejects_of(pool_id, job_id, limit=limit or _USUAL_PAGE, offset=offset)
     longest = None if raw else _LONGEST_RAW
     return JSONResponse([_reject(told, longest) for told in found])
+
+
+def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Many lines at once: each block is handed from thread to thread."""
+    while block := b"".join(islice(lines, _LINES_A_BLOCK)):
+        yield block
 
 
 def replay_rejects(

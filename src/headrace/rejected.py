@@ -6,6 +6,7 @@ Where (chunk, line, column), what was found, the row with the cell marked, what 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from headrace.model import Chunk, ColumnType, Cut, Job, Reject, fold
 
 _LONGEST_CELL = 60
 _LONGEST_SIDE = 80
+_UNDECODABLE = re.compile("\ufffd+")
 _REASONS = ("_chunk", "_type", "_line", "_column", "_code", "_expected", "_hint", "_raw")
 
 
@@ -185,10 +187,12 @@ def sum_of_cuts(cuts: Iterable[Cut]) -> list[Cut]:
 
 def marked(reject: Reject, separator: str) -> str:
     """The row in short with the cell between ``>>`` and ``<<``, or the first line of a record."""
+    if reject.column is None:
+        line = (reject.raw or "").partition("\n")[0]
+        return _UNDECODABLE.sub(r">>\g<0><<", _cut(line, 2 * _LONGEST_SIDE))
     values = values_of(reject)
-    if reject.column is None or reject.column not in values:
-        line = (reject.raw or reject.value or "").partition("\n")[0]
-        return _cut(line, 2 * _LONGEST_SIDE) if reject.column is None else f">>{_cut(reject.value)}<<"
+    if reject.column not in values:
+        return f">>{_cut(reject.value)}<<"
     names = list(values)
     at = names.index(reject.column)
     left = separator.join([_cut(values[n]) for n in names[:at]] + [""])

@@ -240,7 +240,11 @@ class Worker:
                 return True
             with self._wake:
                 left = deadline - time.monotonic()
-                if left <= 0 or not self._wake.wait_for(partial(self._woken_since, wakes), left):
+                if (
+                    self._stopping.is_set()
+                    or left <= 0
+                    or not self._wake.wait_for(partial(self._woken_since, wakes), left)
+                ):
                     return False
 
     # -- recovery --------------------------------------------------------------------------------------

@@ -126,6 +126,7 @@ def test_values_that_are_not_known(reject: Reject) -> None:
         (row(1, a="x" * 100, b="y" * 100), "x" * 60 + "…;>>" + "y" * 60 + "…<<"),
         (record(1, "first\nsecond"), "first"),
         (record(1, "x" * 300), "x" * 160 + "…"),
+        (record(1, "1;caf\ufffd;\ufffd\ufffd"), "1;caf>>\ufffd<<;>>\ufffd\ufffd<<"),
     ],
 )
 def test_marked(reject: Reject, expected: str) -> None:

@@ -47,7 +47,7 @@ from headrace.model import (
     now,
 )
 from headrace.reducing import Reduced, Reducer, StagedFile
-from headrace.tables import Load, TableEngine
+from headrace.tables import Load, TableDiff, TableEngine
 from headrace.telling import (
     Outlook,
     Telling,
@@ -109,18 +109,23 @@ class Loader:
     def preview(self, job: Job) -> Outlook:
         """What executing the NEW job would do by now. Nothing of it stays. Raises Busy."""
         with self.staging_folder.aside(job) as folder:
-            told, refused = Telling(aside=folder), None
+            told = Telling(aside=folder)
             try:
-                try:
-                    staged = self._staged(job, told)
-                except RowsRejected as error:  # the tables show all the same what would become of them
-                    staged, refused = told.chunks, error
+                staged = self._staged(job, told)
                 foreseen = self.tables.preview(job.pool_id, self._prepared(job, staged, told))
-                if refused is None:
-                    return done_outlook(job, told, foreseen)
-                return failed_outlook(job, told, refused.code, refused.logs, foreseen.tables)
+                return done_outlook(job, told, foreseen)
+            except RowsRejected as error:
+                return failed_outlook(job, told, error, self._tables_without_rejects(job, told))
             except LoadFailed as error:
-                return failed_outlook(job, told, error.code, error.logs)
+                return failed_outlook(job, told, error)
+
+    def _tables_without_rejects(self, job: Job, told: Telling) -> Sequence[TableDiff]:
+        """What would become of the tables if the job allowed its bad rows."""
+        try:
+            load = self._prepared(job, told.chunks, replace(told, logs=[]))
+            return self.tables.preview(job.pool_id, load).tables
+        except LoadFailed:
+            return ()
 
     def _known_receipt(self, job: Job) -> Receipt | None:
         """A first claim cannot have committed anything, and asking the lake costs."""

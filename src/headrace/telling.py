@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from headrace.errors import LoadFailed
 from headrace.hints import separator_of
 from headrace.model import (
     Chunk,
@@ -166,12 +167,9 @@ def done_outlook(job: Job, told: Telling, foreseen: Preview) -> Outlook:
     return _outlook(told, JobStatus.DONE, counts, logs, None, foreseen.tables)
 
 
-def failed_outlook(
-    job: Job, told: Telling, code: str, logs: Sequence[str], tables: Sequence[TableDiff] = ()
-) -> Outlook:
-    return _outlook(
-        told, JobStatus.ERROR, failed_counts(told.chunks), (*job.logs, *told.logs, *logs), code, tables
-    )
+def failed_outlook(job: Job, told: Telling, error: LoadFailed, tables: Sequence[TableDiff] = ()) -> Outlook:
+    logs = (*job.logs, *told.logs, *error.logs)
+    return _outlook(told, JobStatus.ERROR, failed_counts(told.chunks), logs, error.code, tables)
 
 
 def _outlook(

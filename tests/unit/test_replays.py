@@ -27,7 +27,8 @@ from headrace.model import (
     UpsertStrategy,
     now,
 )
-from headrace.replays import Corrections, Rows, _merged, corrected
+from headrace.replayrows import Rows
+from headrace.replays import Corrections, _merged, corrected
 
 AMOUNT = DeclaredColumn("amount", ColumnKind.FLOAT, decimals=2)
 KEY = DeclaredColumn("id", ColumnKind.INTEGER, primary_key=True)

@@ -17,7 +17,8 @@ The tree::
     ├── MethodNotAllowed          405
     ├── Conflict                  409  the thing exists or has moved on
     │   ├── JobNotNew             409  execute or correct a job that is not NEW
-    │   └── QueryCancelled        409  somebody called the query off
+    │   ├── QueryCancelled        409  somebody called the query off
+    │   └── NotReplayable         409  the rejects of a job cannot be sent again, or were already
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
     ├── TooSlow                   408  the request stood still
@@ -26,6 +27,7 @@ The tree::
     ├── Overloaded                503  a queue is full
     ├── KeyReused                 422  an Idempotency-Key that stands for something else
     ├── Busy                      503  another process holds the catalog of the pool
+    ├── StillStaging              503  chunks of the job are not staged yet
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
     ├── PoolFull                  507  the pool is above its quota
@@ -37,7 +39,7 @@ The tree::
 
 The class says the status, the ``code`` that never changes and whether the same request may be sent
 again; the docstring is the default sentence. ``docs/errors.md`` lists them all and a test holds it
-to that.
+to that. Where they are known, ``where`` says which chunk, line and column, and ``hint`` the likely fix.
 """
 
 from __future__ import annotations
@@ -56,9 +58,18 @@ class HeadraceError(Exception):
     retry_after: int | None = None
     """Seconds after which it makes sense to try again; sent as ``Retry-After``."""
 
-    def __init__(self, message: str | None = None, *, attribute: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        attribute: str | None = None,
+        where: dict[str, int | str] | None = None,
+        hint: str | None = None,
+    ) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.attribute = attribute
+        self.where = where
+        self.hint = hint
         super().__init__(self.message)
 
 
@@ -160,6 +171,12 @@ class QueryCancelled(Conflict):
     code = "query-cancelled"
 
 
+class NotReplayable(Conflict):
+    """The rejects of this job cannot be replayed."""
+
+    code = "not-replayable"
+
+
 class TooLarge(HeadraceError):
     """The chunk is larger than this server takes."""
 
@@ -232,6 +249,14 @@ class Busy(HeadraceError):
     status = 503
     retry = True
     retry_after = 1
+
+
+class StillStaging(HeadraceError):
+    """Chunks of the job are still being staged; try again in a moment."""
+
+    code = "still-staging"
+    status = 503
+    retry = True
 
 
 class Draining(HeadraceError):

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from headrace.errors import InvalidRequest, NotFound, QueryRefused
+from headrace.errors import InvalidRequest, NotFound
 from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
 from headrace.permissions import sees_pool, sees_table
@@ -115,11 +115,9 @@ class Pools:
     ) -> Answer:
         """One SELECT over the tables that the key sees, within the smaller of its and the server's limits.
 
-        It can be cancelled by its id.
+        It can be cancelled by its id. Rejects are of the whole pool: a key of single tables sees none.
         """
         tables = self.all_tables(pool_id, key)
-        if not tables:
-            raise QueryRefused("The pool has no tables yet.")
         return self.tables.reader.query(
             pool_id,
             [table.ref for table in tables],
@@ -127,6 +125,7 @@ class Pools:
             max_rows=min(max_rows or self.sql_rows, self.sql_rows),
             seconds=min(seconds or self.sql_seconds, self.sql_seconds),
             query_id=query_id,
+            rejects=key.tables is None,
         )
 
     def cancel_query(self, pool_id: str, query_id: str) -> None:

@@ -31,6 +31,8 @@ from headrace.pools import Pools
 from headrace.pushes import Pushes
 from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
+from headrace.rejected import RejectFiles
+from headrace.replays import Replays
 from headrace.schemas import Schemas
 from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
@@ -155,8 +157,9 @@ def build(settings: Settings, folder: Path) -> Parts:
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging_folder = StagingFolder(pools_folder)
     celonis = settings.string_profile is StringProfile.CELONIS
+    rejects = RejectFiles(pools_folder)
     staging = Staging(
-        metadata, chunks, tables, stager, staging_folder, CELONIS_STRING_LENGTH if celonis else None
+        metadata, chunks, tables, stager, staging_folder, rejects, CELONIS_STRING_LENGTH if celonis else None
     )
     loader = Loader(metadata, chunks, tables, reducer, staging.again, staging_folder)
     worker = Worker(
@@ -173,16 +176,22 @@ def build(settings: Settings, folder: Path) -> Parts:
         lifetime=timedelta(hours=settings.token_hours),
         key_life=timedelta(days=settings.token_key_days),
     )
+    pushes = Pushes(
+        metadata,
+        chunks,
+        stager,
+        _quotas(settings, metadata, pools_folder),
+        worker.stage,
+        worker.wake,
+        worker.forget,
+        rejects,
+        worker.await_staged,
+        loader.preview,
+        settings.sql_seconds,
+    )
     services = Services(
-        pushes=Pushes(
-            metadata,
-            chunks,
-            stager,
-            _quotas(settings, metadata, pools_folder),
-            worker.stage,
-            worker.wake,
-            worker.forget,
-        ),
+        pushes=pushes,
+        replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),

@@ -31,15 +31,18 @@ each of which must be named. In the order of the work:
 from headrace.csvrecords.dialect import Dialect
 from headrace.csvrecords.direct import direct_dialect
 from headrace.csvrecords.places import Places
-from headrace.csvrecords.records import MalformedRecord, first_record
-from headrace.csvrecords.rewriting import BadRecord, rewrite
+from headrace.csvrecords.records import Fields, MalformedRecord, first_record
+from headrace.csvrecords.rewriting import BadRecord, plain_record, records_of, rewrite
 
 __all__ = [
     "BadRecord",
     "Dialect",
+    "Fields",
     "MalformedRecord",
     "Places",
     "direct_dialect",
     "first_record",
+    "plain_record",
+    "records_of",
     "rewrite",
 ]

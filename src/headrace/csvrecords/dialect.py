@@ -65,3 +65,25 @@ class Dialect:
         if name in big:
             return name + ("-be" if head.startswith(big[name]) else "-le")
         return "utf-8" if name == "utf-8-sig" else name
+
+
+_SWITCHING = (
+    "iso2022",
+    "hz",
+    "utf-7",
+    "unicode_escape",
+    "unicode-escape",
+    "raw_unicode_escape",
+    "raw-unicode-escape",
+)
+
+
+def extends_ascii(codec: str) -> bool:
+    """Whether ASCII bytes are always ASCII's characters. They are not where they can switch to others."""
+    if codec.startswith(_SWITCHING):
+        return False
+    every = bytes(range(128))
+    try:
+        return every.decode(codec) == every.decode("ascii")
+    except UnicodeError:
+        return False

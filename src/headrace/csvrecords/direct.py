@@ -8,19 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from headrace.csvrecords.dialect import Dialect
+from headrace.csvrecords.dialect import Dialect, extends_ascii
 from headrace.csvrecords.lines import BLOCK
 from headrace.csvrecords.records import MalformedRecord, Record
-
-_SWITCHING = (
-    "iso2022",
-    "hz",
-    "utf-7",
-    "unicode_escape",
-    "unicode-escape",
-    "raw_unicode_escape",
-    "raw-unicode-escape",
-)
 
 
 def direct_dialect(path: Path, dialect: Dialect) -> Dialect | None:
@@ -80,7 +70,7 @@ def _is_utf8(data: mmap.mmap, dialect: Dialect) -> bool:
     """Whether the file says the same in UTF-8: always if that is its charset, else if it is all ASCII."""
     if dialect.codec() == "utf-8":
         return True
-    return _extends_ascii(dialect.codec()) and all(block.isascii() for block in _blocks(data))
+    return extends_ascii(dialect.codec()) and all(block.isascii() for block in _blocks(data))
 
 
 def _blocks(data: mmap.mmap) -> Iterator[bytes]:
@@ -88,22 +78,11 @@ def _blocks(data: mmap.mmap) -> Iterator[bytes]:
     return (data[at : at + BLOCK] for at in range(0, len(data), BLOCK))
 
 
-def _extends_ascii(codec: str) -> bool:
-    """Whether ASCII bytes are always ASCII's characters. They are not where they can switch to others."""
-    if codec.startswith(_SWITCHING):
-        return False
-    every = bytes(range(128))
-    try:
-        return every.decode(codec) == every.decode("ascii")
-    except UnicodeError:
-        return False
-
-
 def _stumbles_over_quotes(data: mmap.mmap, dialect: Dialect) -> bool:
     """Whether DuckDB misreads the quotes of the file.
 
-    After a closing quote it takes the first byte of a longer separator for all of it. A quote after two spaces
-    or more it takes for text.
+    After a closing quote it takes the first byte of a longer separator for all of it. A quote after two
+    spaces or more it takes for text.
     """
     quote, separator = (dialect.quote or "").encode(), dialect.separator.encode()
     if not quote:

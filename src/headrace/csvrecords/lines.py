@@ -12,7 +12,8 @@ from headrace.csvrecords.dialect import ENDING, Dialect
 
 BLOCK = 1 << 20  # bytes read at once
 LONGEST = 64 << 20  # characters of one record, so that memory stays bounded
-RAW = 2000  # characters of a bad record that are kept
+RAW = 1 << 20  # characters up to which a bad record is kept whole
+RAW_OF_LONGER = 2000  # characters that are kept of a longer one
 
 BYTE_ORDER_MARK = "\ufeff"
 CUT = "\ud800"  # stands in a line that was too long to keep
@@ -27,7 +28,16 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
     return "".join(chr(UNDECODABLE + byte) for byte in error.object[error.start : error.end]), error.end
 
 
+def _unmark(error: UnicodeError) -> tuple[bytes, int]:
+    """The way back."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    marked = error.object[error.start : error.end]
+    return bytes(ord(char) - UNDECODABLE for char in marked), error.end
+
+
 codecs.register_error("headrace-mark", _mark)
+codecs.register_error("headrace-unmark", _unmark)
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class _Pending:
         self._parts.append(part)
         if self._size > LONGEST:
             self.overlong = True
-            self._parts = [CUT + "".join(self._parts).removeprefix(CUT)[:RAW]]
+            self._parts = [CUT + "".join(self._parts).removeprefix(CUT)[:RAW_OF_LONGER]]
 
     def take(self) -> str:
         line = "".join(self._parts)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, repeat
+from itertools import repeat
 from typing import BinaryIO
 
-from headrace.csvrecords.dialect import ENDING, Dialect
-from headrace.csvrecords.lines import CUT, LONGEST, MARK, RAW, Lines
-from headrace.csvrecords.records import MalformedRecord, Record, refuse_marks, too_long, unclosed
+from headrace.csvrecords.dialect import ENDING, Dialect, extends_ascii
+from headrace.csvrecords.lines import CUT, LONGEST, MARK, RAW, RAW_OF_LONGER, Lines
+from headrace.csvrecords.records import Fields, MalformedRecord, Record, refuse_marks, too_long, unclosed
 
 _Line = tuple[int, str, str]
 """Number, text and ending of a physical line."""
@@ -23,19 +23,40 @@ class BadRecord:
 
     ``line`` is the physical line on which it starts, from 1. ``code`` is one of ``unclosed-quote``,
     ``text-after-quote``, ``too-few-fields``, ``too-many-fields``, ``undecodable``, ``too-long``. ``raw`` is
-    its text, cut to 2000 characters, with U+FFFD for each byte that could not be decoded.
+    its text, with U+FFFD for each byte that could not be decoded; ``data`` then has its bytes if they are
+    known for sure. ``whole``: nothing of it was cut. Of a record without an end it is the first line: the
+    others are records of their own.
     """
 
     line: int
     code: str
     message: str
     raw: str
+    whole: bool = True
+    data: bytes | None = None
+
+
+def records_of(text: str, dialect: Dialect) -> list[Fields]:
+    """The records of a text without a header. Raises MalformedRecord."""
+    found, record = [], Record(dialect)
+    for _, line, ending in _numbered(text, 1, dialect.own_ending):
+        if (line or record.open) and record.feed(line, ending):
+            found.append(record.fields)
+            record.clear()
+    if record.open:
+        raise unclosed()
+    return found
+
+
+def plain_record(fields: Sequence[str | None]) -> bytes:
+    """A record with ``,``, ``"`` and doubled quotes: None is nothing, everything else is quoted."""
+    return (",".join(map(_quoted, fields)) + "\n").encode()
 
 
 def rewrite(
     source: BinaryIO, out: BinaryIO, dialect: Dialect, *, width: int, on_bad: Callable[[BadRecord], None]
 ) -> int:
-    """Write ``source`` to ``out`` in its plain dialect, without its header, and return the number of records written.
+    """Write ``source`` to ``out`` in its plain dialect, without its header; answers how many records.
 
     The result is UTF-8 with ``"``, doubled quotes and ``\\n``. It has one more field in front: the
     physical line of ``source``, from 1, on which the record starts. None is an empty field, the empty string
@@ -144,19 +165,33 @@ class _Rewriter:
     def _give_up(self) -> Iterator[_Line]:
         """Report a record without an end; its lines but the first, to be read anew."""
         text, start = self._text.getvalue(), self._start
-        self._refuse(too_long() if text.startswith(CUT) else unclosed())
-        return islice(_numbered(text, start, self._dialect.own_ending), 1, None)
+        lines = _numbered(text, start, self._dialect.own_ending)
+        _, first, _ = next(lines)
+        self._refuse(too_long() if text.startswith(CUT) else unclosed(), first)
+        return lines
 
-    def _refuse(self, problem: MalformedRecord) -> None:
-        self._on_bad(BadRecord(self._start, problem.code, str(problem), self._raw()))
+    def _refuse(self, problem: MalformedRecord, text: str | None = None) -> None:
+        raw = self._without_ending() if text is None else text
+        whole, data = len(raw) <= RAW and CUT not in raw, None
+        if whole and MARK.search(raw):
+            data = self._bytes(raw)
+            whole = data is not None
+        shown = MARK.sub("\ufffd", raw.replace(CUT, ""))
+        shown = shown if len(raw) <= RAW else shown[:RAW_OF_LONGER]
+        self._on_bad(BadRecord(self._start, problem.code, str(problem), shown, whole, data))
         self._next()
 
-    def _raw(self) -> str:
-        raw = self._text.getvalue()[: RAW + 1]
-        if len(raw) <= RAW:
-            raw = raw.removesuffix(self._dialect.own_ending or "\n")
-            raw = raw if self._dialect.own_ending else raw.removesuffix("\r")
-        return MARK.sub("\ufffd", raw.replace(CUT, "")[:RAW])
+    def _without_ending(self) -> str:
+        raw = self._text.getvalue().removesuffix(self._dialect.own_ending or "\n")
+        return raw if self._dialect.own_ending else raw.removesuffix("\r")
+
+    def _bytes(self, raw: str) -> bytes | None:
+        """What a text with marks was read from, where that is sure."""
+        codec = self._dialect.codec()
+        if not extends_ascii(codec):
+            return None
+        data = raw.encode(codec, "headrace-unmark")
+        return data if data.decode(codec, "headrace-mark") == raw else None
 
     def _next(self) -> None:
         self._record.clear()

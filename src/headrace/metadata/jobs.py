@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 
 from headrace.errors import KeyReused, Overloaded
 from headrace.metadata.claims import first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
 from headrace.metadata.schema import chunks, jobs, may_still_run
-from headrace.model import ChunkState, Counts, Job, JobStatus, PushSpec
+from headrace.model import Chunk, ChunkState, Counts, Job, JobStatus, PushSpec
 
 _QUEUED = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
 
@@ -38,10 +38,25 @@ class Jobs:
         with self._writes.begin() as db:
             if known := _known(db, job):
                 return known
-            db.execute(
-                insert(jobs).values({**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)})
-            )
+            db.execute(insert(jobs).values(_row(job)))
             return job
+
+    def add_replay(self, of: Job, job: Job, sent: Sequence[Chunk]) -> bool:
+        """The QUEUED ``job`` with its chunks, if the rejects of ``of`` are free; False if they are not.
+
+        They are free until a job has them, and again when that has ended in ERROR. All of it is one
+        transaction: there is never a claim without its job, nor a job without all of its chunks.
+        """
+        holder = jobs.alias()
+        failed = select(holder.c.id).where(holder.c.status == JobStatus.ERROR)
+        free = or_(jobs.c.replayed_by.is_(None), jobs.c.replayed_by.in_(failed))
+        claim = update(jobs).where(jobs.c.id == of.id, jobs.c.deleted_at.is_(None), free)
+        with self._writes.begin() as db:
+            if db.execute(claim.values(replayed_by=job.id)).rowcount != 1:
+                return False
+            db.execute(insert(jobs).values(**_row(job), queue_number=_next_in_queue()))
+            db.execute(insert(chunks), [vars(chunk) for chunk in sent])
+            return True
 
     def get(self, pool_id: str, job_id: str) -> Job | None:
         """The job, deleted or not."""
@@ -91,7 +106,6 @@ class Jobs:
 
         Raises Overloaded when ``most`` wait already.
         """
-        last = select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
         change = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
@@ -101,7 +115,7 @@ class Jobs:
                 execute_key=key,
                 queued_at=at,
                 modified_at=at,
-                queue_number=last,
+                queue_number=_next_in_queue(),
             )
         )
         with self._writes.begin() as db:
@@ -233,6 +247,14 @@ class Jobs:
 
 def _mine(job_id: str, fence: int) -> Any:
     return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.RUNNING)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)}
+
+
+def _next_in_queue() -> Any:
+    return select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
 
 
 def _known(db: Connection, job: Job) -> Job | None:

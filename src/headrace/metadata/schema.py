@@ -142,6 +142,7 @@ jobs = Table(
     Column("deleted_at", Instant),
     Column("counts", JSON),
     Column("error_code", String),
+    Column("replayed_by", String),
     Column("phases_ms", JSON, nullable=False),
     Column("logs", JSON, nullable=False),
     Column("idempotency_key", String),

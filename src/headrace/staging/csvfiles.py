@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from headrace import csvrecords
 from headrace.conversion import literal
@@ -42,7 +42,8 @@ def stage_csv(task: StageTask, scratch: Scratch) -> StageReport:
         straight=_read_csv(task.source, direct, columns, header=True) if direct else None,
         careful=rewritten,
     )
-    return replace(report, notes=(*notes, *report.notes))
+    header_of_rejects = tuple(names) if report.rejected else ()
+    return replace(report, notes=(*notes, *report.notes), header=header_of_rejects)
 
 
 def _read_csv(
@@ -74,20 +75,23 @@ def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
         def note(bad: BadRecord) -> None:
             nonlocal count
             count += 1
-            reject = Reject(bad.line, None, None, bad.message, bad.code, bad.raw)
+            data = b64encode(bad.data).decode() if bad.data is not None else None
+            reject = Reject(
+                bad.line, None, None, bad.message, bad.code, bad.raw, whole=bad.whole, base64=data
+            )
             out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
 
         csvrecords.rewrite(source, records, dialect_of(task.csv), width=width, on_bad=note)
     return count
 
 
-def _located(task: StageTask, rejects: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _located(task: StageTask, rejects: Iterable[Reject]) -> Iterator[Reject]:
     """The rejects of a file, in its order, each with where it stands in bytes."""
     with task.source.open("rb") as file:
         places = Places(file, dialect_of(task.csv))
         for reject in rejects:
-            reject["byte_offset"] = places.of_line(reject["line"])
-            if reject["code"] == "undecodable":
+            offset, expected = places.of_line(reject.line), reject.expected
+            if reject.code == "undecodable":
                 byte, at = places.undecodable()
-                reject["expected"] = f"the byte 0x{byte:02X} at offset {at} is no text in this charset"
-            yield reject
+                expected = f"the byte 0x{byte:02X} at offset {at} is no text in this charset"
+            yield replace(reject, byte_offset=offset, expected=expected)

@@ -33,6 +33,7 @@ def fields_of(
                 fold(name) in task.fixed,
                 fold(name) in task.keys,
                 guessed=task.infer and not known and task.file_type is FileType.CSV,
+                strict=task.strict_lengths and (not task.deletes or fold(name) in task.keys),
             )
         )
     if not found:

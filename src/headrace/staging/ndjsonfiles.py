@@ -18,10 +18,10 @@ from typing import Any
 
 from headrace.conversion import literal
 from headrace.errors import ChunkFailed, ChunkUnreadable
-from headrace.model import UNKNOWN, Reject, StageReport, fold
+from headrace.model import MOST_COLUMNS, UNKNOWN, Reject, StageReport, fold
 from headrace.staging.fields import fields_of
 from headrace.staging.jsonrecords import Line, MalformedLine, Number, Pairs, lines_of, record_of
-from headrace.staging.looking import HEAD_BYTES, MOST_COLUMNS, check_names
+from headrace.staging.looking import HEAD_BYTES, check_names
 from headrace.staging.tasks import Scratch, StageTask
 from headrace.staging.writing import Numbered, write_rows
 

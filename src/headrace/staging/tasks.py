@@ -18,8 +18,9 @@ class StageTask:
 
     ``wanted`` holds what is known of columns by folded name: their spelling, type and length in the table
     or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``keys`` are
-    folded names, too. ``string_length`` cuts every other string; None keeps them whole. ``infer``: what is
-    not known of a CSV is guessed from its values.
+    folded names, too. ``string_length`` cuts every other string; None keeps them whole. With
+    ``strict_lengths`` what would be cut is rejected; where the chunk ``deletes``, only in its keys.
+    ``infer``: what is not known of a CSV is guessed from its values.
     """
 
     source: Path
@@ -32,11 +33,16 @@ class StageTask:
     keys: frozenset[str]
     string_length: int | None
     infer: bool = False
+    strict_lengths: bool = False
+    deletes: bool = False
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column on its way: where it is read, what it becomes. ``guessed``: its values say what."""
+    """A column on its way: where it is read, what it becomes.
+
+    ``guessed``: its values say what. ``strict``: a longer string is a reject.
+    """
 
     source: Source
     name: str
@@ -45,6 +51,7 @@ class Field:
     fixed: bool
     key: bool
     guessed: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True)

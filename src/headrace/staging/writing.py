@@ -13,13 +13,13 @@ from pathlib import Path
 
 import duckdb
 
-from headrace.conversion import Source, is_bad, lenient, literal, quoted, strict
+from headrace.conversion import Source, lenient, literal, quoted, strict
 from headrace.durable import sync
 from headrace.model import UNKNOWN, Column, ColumnType, Cut, StageReport
 from headrace.staging.amounts import beyond_float, exact
 from headrace.staging.engine import db
 from headrace.staging.inferring import inferred
-from headrace.staging.rejects import Locate, merge_rejects, write_rejects
+from headrace.staging.rejects import Locate, Rejected, any_of, faults_of, merge_rejects, write_rejects
 from headrace.staging.tasks import Field, Scratch
 
 _USUAL_WIDTH = 50
@@ -115,23 +115,35 @@ def _careful(numbered: Numbered, fields: Sequence[Field], scratch: Scratch) -> S
     relation, bad_rows = numbered.relation, numbered.bad_rows
     declared, hints = inferred(fields, relation)
     fields = [exact(f, relation) for f in declared]
-    any_bad = " OR ".join(is_bad(f.source, f.type) for f in fields)
-    bad_values = write_rejects(relation, fields, any_bad, scratch.bad_values)
+    faults = faults_of(fields)
+    any_bad = any_of(faults)
+    bad_values = write_rejects(relation, fields, faults, scratch.bad_values)
     good = f"(SELECT * FROM {relation} WHERE NOT ({any_bad}))"
-    cuts = _cuts(good, fields)
+    cuts = _longer(good, [f for f in fields if f.length and not f.strict])
+    strict_ones = [f for f in fields if f.length and f.strict]
+    overlong = _longer(relation, strict_ones) if bad_values else ()
     rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", len(fields), scratch.staged)
-    first = merge_rejects(scratch, numbered.located) if bad_rows + bad_values else ()
+    rejected = merge_rejects(scratch, numbered.located) if bad_rows + bad_values else Rejected()
     notes = tuple(
         f"The column {before.name} holds values that do not fit {before.type}: stored as {after.type}."
         for before, after in zip(declared, fields, strict=True)
         if before.type != after.type
     )
-    beyond = beyond_float(fields, scratch.staged)
-    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first, (*hints, *notes), beyond)
+    return StageReport(
+        rows,
+        bad_rows + bad_values,
+        _columns(fields),
+        cuts,
+        rejected.first,
+        (*hints, *notes),
+        beyond_float(fields, scratch.staged),
+        rejected_by=rejected.by,
+        overlong=overlong,
+    )
 
 
-def _cuts(relation: str, fields: Sequence[Field]) -> tuple[Cut, ...]:
-    limited = [f for f in fields if f.length]
+def _longer(relation: str, limited: Sequence[Field]) -> tuple[Cut, ...]:
+    """The strings that are longer than their column."""
     if not limited:
         return ()
     measured = ", ".join(

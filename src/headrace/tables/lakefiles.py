@@ -15,6 +15,11 @@ class LakeFiles:
     data: Path
     more: tuple[Path, ...] = ()
 
+    @property
+    def rejects(self) -> Path:
+        """The folder of what could not be stored, beside the lake."""
+        return self.catalog.parent / "rejects"
+
 
 class Wall(StrEnum):
     """What holds users' SQL in. Each is there always; tests take some away to see what the others do."""

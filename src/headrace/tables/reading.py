@@ -25,7 +25,7 @@ from headrace.confinement import confine, libraries
 from headrace.conversion import literal, quoted
 from headrace.errors import QueryRefused, QueryTooLong
 from headrace.model import TableRef
-from headrace.tables import Answer, sqlgate
+from headrace.tables import Answer, rejectsview, sqlgate
 from headrace.tables.lakefiles import LakeFiles, Wall
 
 MAX_ANSWER_BYTES = 32 << 20
@@ -67,7 +67,7 @@ def open_lake(walls: frozenset[Wall], lake: LakeFiles, home: Path, exports: bool
     if (home / CATALOG).exists():
         _attach()
     if Wall.ENGINE in walls:
-        _lock([lake.data, *lake.more, *([home] if exports else [])])
+        _lock([lake.data, lake.rejects, *lake.more, *([home] if exports else [])])
     _rows(_engine.sql("SELECT 1, 'x', 0.5, true, now(), [1]"), 9)  # whatever is imported late comes now
     if Wall.SYSTEM in walls:
         _confine(exports)
@@ -76,17 +76,20 @@ def open_lake(walls: frozenset[Wall], lake: LakeFiles, home: Path, exports: bool
 
 def _confine(exports: bool) -> None:
     lake, home = _this.lake, _this.home
-    reads = [path for path in (lake.data, home, *lake.more) if path.exists()]
+    reads = [path for path in (lake.data, lake.rejects, home, *lake.more) if path.exists()]
     if exports:  # one of them imports late, and not much for most
         reads += [path for path in libraries() if not lake.data.is_relative_to(path)]
     confine(reads, [home / PIPE] if exports else [])
 
 
-def query(tables: tuple[TableRef, ...], sql: str, max_rows: int) -> Answer:
+def query(tables: tuple[TableRef, ...], sql: str, max_rows: int, rejects: bool) -> Answer:
     started = time.monotonic()
+    shows_rejects = rejects and rejectsview.is_free(tables)
     if Wall.GATE in _this.walls:
-        sqlgate.check(sql, tables)
+        sqlgate.check(sql, (*tables, rejectsview.NAME) if shows_rejects else tables)
     with _reading() as engine:
+        if shows_rejects and rejectsview.is_named(sql):
+            rejectsview.show(engine, _this.lake.rejects)
         relation = engine.sql(sql)
         if relation is None:  # no SELECT: only without the gate
             return Answer((), [], False, 0)

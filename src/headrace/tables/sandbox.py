@@ -116,8 +116,9 @@ class Sandbox:
         max_rows: int,
         seconds: float,
         query_id: str | None = None,
+        rejects: bool = False,
     ) -> Answer:
-        """One SELECT over these tables of the lake, as of its newest snapshot.
+        """One SELECT over these tables of the lake, as of its newest snapshot, and over ``rejects`` if so.
 
         ``seconds`` count from the moment that a child is ready; for one to be free it waits as long at most.
         Under its id it can be cancelled. Raises QueryRefused, QueryTooLong, QueryCancelled, Draining; Busy
@@ -132,7 +133,7 @@ class Sandbox:
         ):
             running.runs_in(warm)
             self._prepare(self._queries, warm, lake)
-            answer = warm.child.run(reading.query, (tuple(tables), sql, max_rows), seconds)
+            answer = warm.child.run(reading.query, (tuple(tables), sql, max_rows, rejects), seconds)
             running.runs_in(None)  # from here on its child may be somebody else's
             if not isinstance(answer, Answer):  # it may have fallen into other hands
                 raise ChildDied("The child answers something else.")

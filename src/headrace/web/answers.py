@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from headrace.model import ChunkState, ChunkType, JobStatus, KeyKind, Permission
+from headrace.model import ChunkState, ChunkType, FileType, JobStatus, KeyKind, Permission
 from headrace.web import wire
 
 
@@ -27,6 +27,8 @@ class Problem(Answer):
     detail: str
     code: str = Field(description="never changes; docs/errors.md lists them")
     attribute: str | None = Field(description="the field that is wrong")
+    where: dict[str, int | str] | None = Field(description="the place in what was sent: chunk, line, column")
+    hint: str | None = Field(description="the likely fix")
     retry: bool = Field(description="the same request may be sent again")
     reference: str = Field(description="leads to a line of the server's log")
 
@@ -49,10 +51,28 @@ class CountsAnswer(Answer):
     notLoaded: int
 
 
+class CutAnswer(Answer):
+    """Strings of a column that were longer than it."""
+
+    column: str
+    length: int
+    rows: int
+    longest: int
+
+
+class ReasonAnswer(Answer):
+    """So many rows were rejected for one reason."""
+
+    code: str
+    column: str | None
+    rows: int
+
+
 class ChunkAnswer(Answer):
     id: str
     number: int
     type: ChunkType
+    fileType: FileType
     state: ChunkState
     bytes: int
     sha256: str
@@ -60,6 +80,7 @@ class ChunkAnswer(Answer):
     stagingMs: int | None
     rows: int | None
     rejected: int | None
+    cuts: list[CutAnswer] | None
     columns: list[NamedType] | None
     problem: str | None
 
@@ -78,6 +99,12 @@ class OwnJobAnswer(wire.JobAnswer):
     finishedAt: datetime | None
     deletedAt: datetime | None
     changeDate: datetime | None  # type: ignore[assignment]  # the vendor has milliseconds here
+    maxRejectedRows: int | None
+    maxRejectedShare: float | None
+    strictLengths: bool
+    cuts: list[CutAnswer]
+    rejectsBy: list[ReasonAnswer]
+    replayedBy: str | None = Field(description="the job that has its rejects")
     chunks: list[ChunkAnswer]
     status: JobStatus
 
@@ -98,12 +125,42 @@ class WholeJobAnswer(OwnJobAnswer):
 class RejectAnswer(Answer):
     chunk: int
     line: int
+    byteOffset: int | None
     column: str | None
     value: str | None
     expected: str
     code: str
+    message: str
+    marked: str | None = Field(description="the row in short, with the bad value between >> and <<")
+    hint: str | None = Field(description="the likely fix")
     raw: str | None
-    byte_offset: int | None = None
+
+
+class ForeseenColumnAnswer(Answer):
+    name: str
+    type: str
+    length: int | None
+    change: str
+    was: str | None
+
+
+class ForeseenTableAnswer(Answer):
+    name: str
+    connection: str | None
+    change: str
+    columns: list[ForeseenColumnAnswer]
+
+
+class OutlookAnswer(Answer):
+    """What executing a job would do by now."""
+
+    status: JobStatus
+    errorCode: str | None
+    counts: CountsAnswer
+    tables: list[ForeseenTableAnswer]
+    cuts: list[CutAnswer]
+    rejectsBy: list[ReasonAnswer]
+    logs: list[str]
 
 
 class ColumnAnswer(Answer):

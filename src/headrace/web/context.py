@@ -14,6 +14,7 @@ from headrace.metadata.audit import Audit
 from headrace.model import Key
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.replays import Replays
 from headrace.schemas import Schemas
 from headrace.tokens import Tokens
 from headrace.web.noting import Write
@@ -22,6 +23,7 @@ from headrace.web.noting import Write
 @dataclass(frozen=True)
 class Services:
     pushes: Pushes
+    replays: Replays
     pools: Pools
     schemas: Schemas
     access: Access

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from headrace import errors
 from headrace.errors import HeadraceError
-from headrace.web import answers, api, audit, keys, oauth, vendor, wire
+from headrace.web import answers, api, audit, jobs, keys, oauth, vendor, wire
 from headrace.web.errors import is_ours
 
 
@@ -18,12 +18,14 @@ from headrace.web.errors import is_ours
 class Told:
     """``answer`` is the type of a route's JSON, None: an empty body. ``files``: the media types of files.
 
-    ``then`` are calls that make sense next: a handler, and where its parameters come from.
+    ``also`` are the types of other statuses that are no errors. ``then`` are calls that make sense next: a
+    handler, and where its parameters come from.
     """
 
     answer: Any = None
     status: int = 200
     files: tuple[str, ...] = ()
+    also: Mapping[int, Any] = field(default_factory=dict)
     errors: tuple[type[HeadraceError], ...] = ()
     then: tuple[tuple[Callable[..., Any], Mapping[str, str]], ...] = field(default=())
 
@@ -45,7 +47,7 @@ TOLD: dict[Callable[..., Any], Told] = {
             (vendor.get_job, _NEW_JOB),
             (vendor.delete_job, _NEW_JOB),
             (api.get_job, _NEW_JOB),
-            (api.get_rejects, _NEW_JOB),
+            (jobs.get_rejects, _NEW_JOB),
         ),
     ),
     vendor.list_jobs: Told(list[wire.JobAnswer]),
@@ -101,7 +103,27 @@ TOLD: dict[Callable[..., Any], Told] = {
     api.list_jobs: Told(list[answers.OwnJobAnswer]),
     api.get_job: Told(answers.WholeJobAnswer),
     api.put_schema: Told(answers.WholeJobAnswer),
-    api.get_rejects: Told(list[answers.RejectAnswer]),
+    jobs.create_job: Told(
+        answers.OwnJobAnswer,
+        status=201,
+        then=(
+            (api.push_chunk, _NEW_JOB),
+            (api.put_schema, _NEW_JOB),
+            (jobs.execute_job, _NEW_JOB),
+            (jobs.replay_rejects, _NEW_JOB),
+        ),
+    ),
+    jobs.execute_job: Told(
+        answers.OwnJobAnswer,
+        status=202,
+        also={200: answers.OutlookAnswer},
+        errors=(errors.TooManySubmissions, errors.Busy),
+        then=((api.get_job, _JOB), (jobs.get_rejects, _JOB), (jobs.replay_rejects, _JOB)),
+    ),
+    jobs.get_rejects: Told(list[answers.RejectAnswer]),
+    jobs.replay_rejects: Told(
+        answers.OwnJobAnswer, status=201, errors=(errors.TooManySubmissions,), then=((api.get_job, _NEW_JOB),)
+    ),
     api.run_query: Told(answers.QueryAnswer, errors=(errors.QueryTooLong,)),
     api.list_tables: Told(list[answers.TableAnswer]),
     api.get_table: Told(answers.WholeTableAnswer),
@@ -179,6 +201,8 @@ def responses(handler: Callable[..., Any], path: str, method: str, *, has_key: b
     if told.then:
         answer["links"] = {operation_id(h): _link(h, parameters) for h, parameters in told.then}
     documented: dict[int | str, Any] = {told.status: answer}
+    for status, model in told.also.items():
+        documented[status] = {"description": "It is told.", "model": model}
     kinds: list[type[HeadraceError]] = [*_ANY_REQUEST, *told.errors]
     kinds += [errors.Unauthorized] if has_key else []
     kinds += [errors.NotFound] if "{" in path else []

@@ -118,6 +118,8 @@ def _problem(error: HeadraceError, reference: str) -> dict[str, Any]:
         "detail": error.message,
         "code": error.code,
         "attribute": error.attribute,
+        "where": error.where,
+        "hint": error.hint,
         "retry": error.retry,
         "reference": reference,
     }
@@ -131,7 +133,7 @@ def _vendor(error: HeadraceError, reference: str) -> dict[str, Any]:
                     "attribute": error.attribute,
                     "error": error.message,
                     "errorCode": error.code,
-                    "additionalInfo": None,
+                    "additionalInfo": error.hint,
                 }
             ]
         }

@@ -20,7 +20,7 @@ from swagger_ui_bundle import swagger_ui_path
 from headrace import __version__
 from headrace.errors import NotFound
 from headrace.model import Permission
-from headrace.web import api, audit, errors, keys, oauth, vendor
+from headrace.web import api, audit, errors, jobs, keys, oauth, vendor
 from headrace.web.context import Services
 from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
@@ -36,6 +36,7 @@ _JOBS = "/integration/api/v1/data-push/{pool_id:part}/jobs"
 _POOLS = "/integration/api/pools"
 _OURS = "/api/v1"
 _KEYS, _CLIENTS = _OURS + "/keys", _OURS + "/clients"
+_OUR_JOBS = _OURS + "/pools/{pool_id:part}/jobs"
 _TABLE = _OURS + "/pools/{pool_id:part}/tables/{name:part}"
 
 ROUTES = (
@@ -103,17 +104,14 @@ ROUTES = (
     Endpoint(
         "GET", _POOLS + "/{pool_id:part}/variables", vendor.nothing, READ, "around a push", narrowed=True
     ),
-    Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace", narrowed=True),
-    Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}", api.get_job, READ, "headrace"),
-    Endpoint(
-        "POST", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/chunks", api.push_chunk, PUSH, "headrace"
-    ),
-    Endpoint(
-        "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
-    ),
-    Endpoint(
-        "PUT", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/schema", api.put_schema, PUSH, "headrace"
-    ),
+    Endpoint("GET", _OUR_JOBS, api.list_jobs, READ, "headrace", narrowed=True),
+    Endpoint("POST", _OUR_JOBS, jobs.create_job, PUSH, "headrace", narrowed=True),
+    Endpoint("GET", _OUR_JOBS + "/{job_id:part}", api.get_job, READ, "headrace"),
+    Endpoint("PUT", _OUR_JOBS + "/{job_id:part}/schema", api.put_schema, PUSH, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/chunks", api.push_chunk, PUSH, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/execute", jobs.execute_job, PUSH, "headrace"),
+    Endpoint("GET", _OUR_JOBS + "/{job_id:part}/rejects", jobs.get_rejects, READ, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/rejects/replay", jobs.replay_rejects, PUSH, "headrace"),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
     Endpoint(
         "DELETE", _OURS + "/pools/{pool_id:part}/sql/{query_id:part}", api.cancel_query, READ, "headrace"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 
 from headrace.model import CHANGE_DATE, ChunkType, Permission, fold
 from headrace.permissions import authorize, effective
-from headrace.web import wire
+from headrace.web import jobs, wire
 from headrace.web.context import Asking, IdempotencyKey, Use
 from headrace.web.noting import Note
 from headrace.web.receiving import receive
@@ -37,14 +38,18 @@ def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
     return wire.job(use.pushes.get(pool_id, job_id))
 
 
-def execute_job(
+async def execute_job(
     pool_id: str,
     job_id: str,
     use: Use,
     duplicateRemovalColumn: str | None = Query(None),
+    dryRun: bool = Query(False, description="ours: say what it would do, and do nothing"),
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    use.pushes.execute(pool_id, job_id, duplicateRemovalColumn, idempotency_key)
+    if dryRun:
+        return await jobs.preview(use, pool_id, job_id, duplicateRemovalColumn)
+    execute = use.pushes.execute
+    await run_in_threadpool(execute, pool_id, job_id, duplicateRemovalColumn, idempotency_key)
     return Response()
 
 

@@ -33,6 +33,7 @@ from headrace.model import (
     TableRef,
     UpsertStrategy,
 )
+from headrace.replays import Corrections
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -131,6 +132,7 @@ class DataPushJob(Lenient):
         None, ge=0, description="ours: so many bad rows are left out (default 0)"
     )
     maxRejectedShare: float | None = Field(None, ge=0, le=1, description="ours: so large a share may be bad")
+    strictLengths: bool | None = Field(None, description="ours: reject strings that are too long, cut none")
 
     inferTypes: bool | None = Field(None, description="ours: guess the types of a CSV from its values")
 
@@ -138,6 +140,16 @@ class DataPushJob(Lenient):
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, list | dict) else value
+
+
+class Replay(Lenient):
+    """What is corrected before the rejects of a job are sent again; what is missing stays as it was."""
+
+    tableSchema: TableTransport | None = None
+    csvParsingOptions: CSVParsingOptions | None = None
+    maxRejectedRows: int | None = Field(None, ge=0)
+    maxRejectedShare: float | None = Field(None, ge=0, le=1)
+    leaveUnreadable: bool = Field(False, description="leave rows behind that cannot be read even so")
 
 
 class Kept(BaseModel):
@@ -382,7 +394,7 @@ def to_spec(sent: DataPushJob) -> PushSpec:
         keys=tuple(sent.keys or ()),
         columns=declared(sent.tableSchema),
         schema_table_name=sent.tableSchema.tableName if sent.tableSchema else None,
-        csv=_csv(sent.csvParsingOptions) if sent.csvParsingOptions else None,
+        csv=_csv(sent.csvParsingOptions),
         connection_id=sent.connectionId or None,
         upsert_strategy=_one_of(UpsertStrategy, "upsertStrategy", _upper(sent.upsertStrategy)),
         fallback_length=_length("fallbackVarcharLength", sent.fallbackVarcharLength),
@@ -393,6 +405,18 @@ def to_spec(sent: DataPushJob) -> PushSpec:
         max_rejected_rows=sent.maxRejectedRows,
         max_rejected_share=sent.maxRejectedShare,
         infer_types=bool(sent.inferTypes),
+        strict_lengths=bool(sent.strictLengths),
+    )
+
+
+def to_corrections(sent: Replay) -> Corrections:
+    """What is corrected for a replay. Raises InvalidRequest, naming the field."""
+    return Corrections(
+        declared(sent.tableSchema),
+        _csv(sent.csvParsingOptions),
+        sent.maxRejectedRows,
+        sent.maxRejectedShare,
+        sent.leaveUnreadable,
     )
 
 
@@ -437,7 +461,9 @@ def _declared(sent: ColumnTransport) -> DeclaredColumn:
     )
 
 
-def _csv(sent: CSVParsingOptions) -> CsvOptions:
+def _csv(sent: CSVParsingOptions | None) -> CsvOptions | None:
+    if sent is None:
+        return None
     return CsvOptions(
         separator=sent.separatorSequence or None,
         quote=sent.quoteSequence,

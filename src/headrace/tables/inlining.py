@@ -21,8 +21,8 @@ MOST_INLINED_COLUMNS = 1900
 def rows_as_files(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Iterator[None]:
     """Meanwhile nothing is kept in the catalog.
 
-    A file whose last row is deleted would stay; so it goes. A new or changed table gets no table for its rows,
-    so that it may have any number of columns.
+    A file whose last row is deleted would stay; so it goes. A new or changed table gets no table for its
+    rows, so that it may have any number of columns.
     """
     _keep(cursor, lake, 0)
     try:

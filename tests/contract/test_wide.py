@@ -42,23 +42,34 @@ def test_one_column_more_is_refused(api: httpx.Client, pool: str) -> None:
     assert (reply.status_code, "10000 columns; this chunk has 10001" in reply.text) == (400, True)
 
 
-def test_whole_rows_of_10000_columns_need_memory(tmp_path: Path) -> None:
+def test_whole_rows_of_4000_columns_fit_the_usual_memory(tmp_path: Path) -> None:
     """Columns that are kept, upkeep after each load, an export: each holds whole rows."""
-    memory = {
-        "HEADRACE_LOAD_MEMORY_MB": "4096",
-        "HEADRACE_SQL_MEMORY_MB": "4096",
-        "HEADRACE_UPKEEP_LOADS": "1",
-    }
-    with RunningServer(tmp_path / "data", env=memory) as server, server.client(timeout=240) as api:
+    names = NAMES[:4000]
+    with RunningServer(tmp_path / "data", env={"HEADRACE_UPKEEP_LOADS": "1"}) as server:
+        with server.client(timeout=240) as api:
+            pool = create_pool(api)
+            done(api, pool, [wide(range(20), names=names)], **KEYED)
+            done(api, pool, [wide(range(2), "x", names=["COLUMN 0", "column 77"])], **KEYED)
+            row = 'SELECT "column 77", "column 78" FROM wide WHERE "column 0" = \'1\''
+            assert sql(api, pool, row) == [["x1", "1"]]
+            exported = api.get(f"/api/v1/pools/{pool}/tables/wide/export", params={"format": "parquet"})
+            table = pq.read_table(io.BytesIO(exported.content))
+            assert (table.num_rows, table.column_names[:-1]) == (20, names)
+        assert '"level": "error"' not in server.log
+
+
+def test_a_load_without_the_memory_for_it_says_so(tmp_path: Path) -> None:
+    names = NAMES[:4000]
+    with (
+        RunningServer(tmp_path / "data", env={"HEADRACE_LOAD_MEMORY_MB": "256"}) as server,
+        server.client() as api,
+    ):
         pool = create_pool(api)
-        done(api, pool, [wide(range(20))], **KEYED)
-        done(api, pool, [wide(range(2), "x", names=["COLUMN 0", "column 77"])], **KEYED)
-        row = 'SELECT "column 77", "column 78" FROM wide WHERE "column 0" = \'1\''
-        assert sql(api, pool, row) == [["x1", "1"]]
-        exported = api.get(f"/api/v1/pools/{pool}/tables/wide/export", params={"format": "parquet"})
-        table = pq.read_table(io.BytesIO(exported.content))
-        assert (table.num_rows, table.column_names[:-1]) == (20, NAMES)
-        assert "upkeep failed" not in server.log
+        done(api, pool, [wide(range(3), names=names)], **KEYED)
+        job = run_job(api, pool, "wide", [wide(range(2), "x", names=["column 0", "column 77"])], **KEYED)
+        assert job["status"] == "ERROR"
+        assert "load_memory_mb" in job["logs"][-1]
+        assert sql(api, pool, "SELECT count(*) FROM wide WHERE starts_with(\"column 77\", 'x')") == [[0]]
 
 
 def test_a_cell_of_50_mb(api: httpx.Client, pool: str) -> None:

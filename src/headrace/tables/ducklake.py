@@ -27,7 +27,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
-from headrace.errors import Busy
+from headrace.errors import Busy, LoadFailed
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
@@ -51,6 +51,7 @@ _COUNT_SECONDS = 60.0
 
 _PREVIEW_PATIENCE = 30.0
 """Seconds that a preview waits for the loads of its pool."""
+_TOO_HUNGRY = "The load needs more memory than load_memory_mb: the table is too wide, or has too many keys."
 
 
 class DuckLakeTables:
@@ -129,6 +130,8 @@ class DuckLakeTables:
             for pause in _PAUSES:
                 try:
                     return commit(cursor, lake, load)
+                except duckdb.OutOfMemoryException as error:
+                    raise LoadFailed(_TOO_HUNGRY) from error
                 except duckdb.Error as error:
                     if not _passes(error):
                         raise

@@ -237,9 +237,8 @@ def test_no_text_is_another_moment_than_in_java() -> None:
             assert text in ("19940229111605902", "Sat Dec 31 06:54:32 ET 2050"), (pattern, text)
         elif found != said:
             assert ("yy" in re.findall("y+", pattern) and found.year + 100 == said.year) or " IST " in text
-    print(
-        f"{len(cases)} texts, of which Java reads {sum(said is not None for *_, said in cases)}, we {more} more"
-    )
+    read_by_java = sum(said is not None for *_, said in cases)
+    print(f"{len(cases)} texts, of which Java reads {read_by_java}, and we {more} more")
 
 
 @pytest.mark.skipif(not shutil.which("javac"), reason="there is no Java that compiles")

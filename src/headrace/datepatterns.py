@@ -4,15 +4,16 @@ One Java pattern becomes several strptime formats: one for each way through its 
 and for each way to write a zone. Several patterns in one text are separated by ``;`` or ``||``; the first
 that fits a value wins.
 
-Where we read more, or less, than Java does:
+Where we read more, or less, than Java does (``tests/unit/java_dates.tsv`` holds us against it):
 
-* fewer digits than the pattern says are accepted (``d.M`` for ``dd.MM``, ``.5`` for ``.SSS``), and spaces
-  around the value; more digits are not;
-* ``yyyy`` takes two digits as the year they say (24 is the year 24), unless another pattern with ``yy``
-  fits; ``yy`` is 1969 to 2068;
+* fewer digits than the pattern says are accepted (``d.M`` for ``dd.MM``, ``.5`` for ``.SSS``), but for the
+  year; more digits are not. So are more spaces, also around the value, and names in any case;
+* ``yy`` is 1969 to 2068, as people mean it; for Java's ``DateTimeFormatter`` it is 2000 to 2099;
+* 30 February is no day; Java would take the last one of the month;
 * ``h`` without ``a`` is the hour as written, 1 to 12; ``a`` beside ``H`` refuses hours above 12;
-* the name of the day is read, but not compared with the date;
-* zone names are those that ICU knows: ``CET``, ``UTC``, ``Europe/Berlin``, not ``CEST``;
+* the name of the day is read, but not compared with the date; names are English;
+* zone names are those that ICU knows (``CET``, ``UTC``, ``Europe/Berlin``; ``IST`` is India's), and the usual
+  ones of summer time (``CEST``, ``EDT``);
 * day 366 (``D``) of a common year is the next 1 January, as DuckDB has it.
 """
 
@@ -56,11 +57,30 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("z", "zz", "zzz", "VV"), _NAME),
 }
 
+_SUMMER = {
+    **{"WEST": "+01:00", "CEST": "+02:00", "EEST": "+03:00", "AEDT": "+11:00", "NZDT": "+13:00"},
+    **{"ADT": "-03:00", "EDT": "-04:00", "CDT": "-05:00", "MDT": "-06:00", "PDT": "-07:00"},
+}
+"""Names of summer time that ICU does not know."""
+
 _HINTS = {
     "Y": " (the year of the week; write 'y' for the year)",
     "T": " (write 'T' in quotes for the letter)",
-    "w": " (weeks)",
-    "W": " (weeks)",
+    **dict.fromkeys("wW", " (a week is no day; write month and day as 'MM' and 'dd')"),
+    **dict.fromkeys("Qq", " (a quarter is no day; write the month as 'MM')"),
+    **dict.fromkeys("ec", " (the number of the day of the week; write its name as 'EEE')"),
+    "F": " (the week of the month; write the day as 'dd')",
+    "G": " (eras; leave it out, or write 'AD' in quotes)",
+    "K": " (hours from 0 to 11; write 'hh' with 'a')",
+    "B": " (parts of the day; write 'a')",
+    **dict.fromkeys("AnN", " (write the time as 'HH:mm:ss.SSS')"),
+    **dict.fromkeys("Ovz", " (write a zone as 'XXX', 'z' or 'VV')"),
+    "V": " (write 'VV')",
+    "p": " (padding; spaces need none)",
+    **dict.fromkeys("yu", " (write 'yyyy' or 'yy')"),
+    **dict.fromkeys("ML", " (write 'MM', 'MMM' or 'MMMM')"),
+    "E": " (write 'EEE' or 'EEEE')",
+    "S": " (at most 9 of them)",
 }
 
 _DATED = frozenset(fragment for fragments in _FIELDS.values() for fragment in fragments if "%" in fragment)
@@ -89,6 +109,8 @@ class DatePattern:
     nanos: tuple[str, ...] = ()  # the same with %n
     offset: tuple[str, ...] = ()  # with %z
     named: tuple[str, ...] = ()  # with %Z
+    year: str | None = None
+    """A pattern of the four digits of a year, where each has them: strptime would take 24 for the year 24."""
     has_zone: bool = False
     """Whether the values may say a zone, and so are moments rather than times on a wall clock."""
 
@@ -98,11 +120,14 @@ class DatePattern:
         Needs ``SET TimeZone = 'UTC'``. strptime takes 'epoch' and 'infinity' as 1900-01-01 whatever the
         format is, so these come out as NULL.
         """
+        there = f"regexp_matches({column}, '{self.year}')" if self.year else not_special(column)
+        if self.named:
+            column = _in_summer(column)
         readings = [f"try_strptime({column}, {_sql_list(self.naive)})"] if self.naive else []
         if self.nanos:  # with an offset of our own: TIMESTAMPTZ has the years that TIMESTAMP_NS lacks
             readings.append(_moment(f"rtrim({column}) || '+00'", [f"{form}%z" for form in self.nanos]))
         readings += [_moment(column, group) for group in (self.offset, self.named) if group]
-        return f"CASE WHEN {not_special(column)} THEN coalesce({', '.join(readings)}) END"
+        return f"CASE WHEN {there} THEN coalesce({', '.join(readings)}) END"
 
 
 def not_special(column: str) -> str:
@@ -111,6 +136,12 @@ def not_special(column: str) -> str:
     strptime and ``CAST(… AS TIMESTAMP)`` know 'epoch' and 'infinity'; casts know 'inf' too.
     """
     return rf"NOT regexp_full_match({column}, '(?i)\s*(epoch|-?inf(inity)?)\s*')"
+
+
+def _in_summer(column: str) -> str:
+    for name, offset in _SUMMER.items():
+        column = f"replace({column}, '{name}', '{offset}')"
+    return column
 
 
 def _moment(column: str, formats: Iterable[str]) -> str:
@@ -134,7 +165,19 @@ def read_pattern(pattern: str) -> DatePattern:
     for form in _yy_first(dict.fromkeys("".join(fragments) for fragments in found)):
         groups.setdefault(_group(form), []).append(form)
     zoned = any(not _ZONES.isdisjoint(fragments) for fragments in found)
-    return DatePattern(**{name: tuple(forms) for name, forms in groups.items()}, has_zone=zoned)
+    return DatePattern(
+        **{name: tuple(forms) for name, forms in groups.items()}, year=_year(pattern, found), has_zone=zoned
+    )
+
+
+def _year(pattern: str, formats: Iterable[_Format]) -> str | None:
+    """Four digits and no more, or, where other digits touch them, more."""
+    years = re.findall(r"y+|u+", re.sub(_QUOTED, "", pattern))
+    if any(len(letters) < 3 for letters in years) or not all("%Y" in fragments for fragments in formats):
+        return None
+    alone = r"(^|[^\d+])\d{4}($|\D)"
+    touched = any(re.search(r"%[dmjHIMSgfn]%Y|%Y%[dmjHIMSgfn]", "".join(fragments)) for fragments in formats)
+    return rf"{alone}|\d{{5,}}" if touched else alone
 
 
 def _group(form: str) -> str:

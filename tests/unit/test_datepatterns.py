@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -62,6 +66,11 @@ EXAMPLES = [
     ("yyyy-MM-dd'T'HH:mm:ss'Z'", "2024-02-29T11:22:33Z", "2024-02-29 11:22:33"),
     ("EEE MMM dd HH:mm:ss zzz yyyy", "Sat Feb 03 10:00:00 CET 2024", "2024-02-03 09:00:00"),
     ("EEE MMM dd HH:mm:ss zzz yyyy", "Sat Feb 03 10:00:00 GMT+01:00 2024", "2024-02-03 09:00:00"),
+    ("EEE MMM dd HH:mm:ss zzz yyyy", "Sat Jul 06 10:00:00 CEST 2024", "2024-07-06 08:00:00"),
+    ("yyyy-MM-dd HH:mm z", "2024-07-01 10:00 EDT", "2024-07-01 14:00"),
+    ("dd.MM.yyyy", "01.01.0001", "0001-01-01"),
+    ("ddMMyyyy", "01012024", "2024-01-01"),
+    ("d.M.y", "1.2.24", "0024-02-01"),
     ("yyyy-MM-dd HH:mm VV", "2024-07-01 10:00 Europe/Berlin", "2024-07-01 08:00"),
     ("yyyy-MM-dd[ HH:mm[:ss[.SSS]]]", "2024-02-29", "2024-02-29"),
     ("yyyy-MM-dd[ HH:mm[:ss[.SSS]]]", "2024-02-29 01:02", "2024-02-29 01:02"),
@@ -103,6 +112,9 @@ def test_reads(pattern: str, text: str, expected: str) -> None:
         ("yyyy-MM-dd HH:mmxxx", "2024-01-01 00:00Z"),
         ("yyyy-MM-dd HH:mmXXX", "2024-01-01 00:00"),
         ("MMM yyyy", "Foo 2024"),
+        ("dd.MM.yyyy", "01.02.24"),
+        ("dd.MM.yyyy", "01.02.224"),
+        ("yyyy-MM-dd'T'HH:mmXXX", "24-02-01T10:00+0100"),
         ("yyyy", ""),
         ("yyyy", "epoch"),
         ("yyyy", " Infinity"),
@@ -171,13 +183,70 @@ def test_knows_whether_values_carry_a_zone(pattern: str, zoned: bool) -> None:
 
 
 def test_groups() -> None:
-    assert read_pattern("yyyy[XXX]") == DatePattern(("%YZ", "%Y"), offset=("%Y%z",), has_zone=True)
+    assert read_pattern("yyyy[XXX]") == DatePattern(
+        ("%YZ", "%Y"), offset=("%Y%z",), year=r"(^|[^\d+])\d{4}($|\D)", has_zone=True
+    )
 
 
 def test_special_words() -> None:
     words = ["epoch", "EPOCH ", "inf", "-Infinity", "\tinfinity\n", "epochs", "2024", "information"]
     found = [CONNECTION.execute(f"SELECT {not_special('?')}", [word]).fetchone() for word in words]
     assert found == [(False,)] * 5 + [(True,)] * 3
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("dd.MM.YYYY", "write 'y' for the year"),
+        ("yyyy-MM-ddTHH:mm", "write 'T' in quotes"),
+        ("yyyy-'W'ww", "write month and day"),
+        ("yyyy 'Q'q", "write the month as 'MM'"),
+        ("MMMMM yyyy", "write 'MM', 'MMM' or 'MMMM'"),
+        ("dd.MM.yyyy KK:mm a", "write 'hh' with 'a'"),
+        ("yyyy-MM-dd HH:mm O", "write a zone as 'XXX'"),
+    ],
+)
+def test_says_what_to_write_instead(pattern: str, said: str) -> None:
+    with pytest.raises(UnsupportedPattern, match="is not supported .*" + re.escape(said)):
+        read_pattern(pattern)
+
+
+# -- what Java reads -----------------------------------------------------------------------------------
+
+JAVA_DATES = Path(__file__).with_name("java_dates.tsv")
+"""Pattern, text and what ``java.time`` makes of it, by tests/java/JavaDates.java."""
+
+
+def java_cases() -> list[tuple[str, str, datetime | None]]:
+    lines = (line.split("\t") for line in JAVA_DATES.read_text().splitlines())
+    return [(pattern, text, None if said == "-" else at(said)) for pattern, text, said in lines]
+
+
+def test_no_text_is_another_moment_than_in_java() -> None:
+    """We read all that Java reads, and mostly the same; where not, the module says so."""
+    cases = java_cases()
+    by_pattern: dict[str, list[tuple[str, datetime | None]]] = {}
+    for pattern, text, said in cases:
+        by_pattern.setdefault(pattern, []).append((text, said))
+    ours = [found for pattern, of in by_pattern.items() for found in read(pattern, *(t for t, _ in of))]
+    more = 0
+    for (pattern, text, said), found in zip(cases, ours, strict=True):
+        if said is None:
+            more += found is not None
+        elif found is None:  # a 30 February that Java moves to the 28th, and a zone without its half
+            assert text in ("19940229111605902", "Sat Dec 31 06:54:32 ET 2050"), (pattern, text)
+        elif found != said:
+            assert ("yy" in re.findall("y+", pattern) and found.year + 100 == said.year) or " IST " in text
+    read_by_java = sum(said is not None for *_, said in cases)
+    print(f"{len(cases)} texts, of which Java reads {read_by_java}, and we {more} more")
+
+
+@pytest.mark.skipif(not shutil.which("javac"), reason="there is no Java that compiles")
+def test_java_still_says_so(tmp_path: Path) -> None:
+    source = Path(__file__).parents[1] / "java" / "JavaDates.java"
+    subprocess.run(["javac", "-d", tmp_path, source], check=True)
+    said = subprocess.run(["java", "-cp", tmp_path, "JavaDates"], check=True, capture_output=True, text=True)
+    assert said.stdout == JAVA_DATES.read_text()
 
 
 # -- what Java would write, is read back ---------------------------------------------------------------

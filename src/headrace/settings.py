@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     keep_versions_days: float = Field(7.0, ge=0, description="how long old versions of tables stay readable")
     upkeep_loads: int = Field(25, ge=1, description="loads of a table between two rounds of its upkeep")
     token_hours: float = Field(
-        168.0, gt=0, le=8760, description="how long a token of an OAuth client is good, in hours"
+        168.0, gt=0, le=768, description="how long a token of an OAuth client is good, in hours"
     )
     token_key_days: float = Field(
         90.0, gt=0, description="a key that signs tokens is replaced by a new one after so many days"

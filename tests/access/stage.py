@@ -18,6 +18,7 @@ import httpx
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from counted import counted
 from harness import RunningServer, create_job, create_pool, new_key, run_job
 from headrace.keys import KeyRing
 from headrace.metadata import Metadata
@@ -183,6 +184,18 @@ class Stage:
             if not path.name.endswith(("-wal", "-shm"))
         )
         return {**rows, "files": files}
+
+    # -- what must be nowhere ----------------------------------------------------------------------
+
+    def assert_no_secret_is_told(self) -> None:
+        """None is in an answer to a stranger, in the log, or in the audit."""
+        audit = self.api.get("/api/v1/audit", params={"format": "ndjson"}).text
+        assert '"status": 401' in audit
+        shown_once = "The admin key is"
+        log = "\n".join(line for line in self.server.log.splitlines() if not line.startswith(shown_once))
+        told = [s for s in self.secrets if any(s[14:] in text for text in (log, audit, *self.said))]
+        counted("secrets looked for in answers, log and audit", len(self.secrets), len(told))
+        assert not told
 
 
 def _part(token: str, number: int) -> dict[str, Any]:

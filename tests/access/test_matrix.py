@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -144,6 +145,30 @@ def test_the_same_requests_succeed_for_who_may(stage: Stage) -> None:
 
 def test_the_rest_is_open_on_purpose() -> None:
     assert {route.path for route in ROUTES if route.needs == OPEN} == LEAVES_OPEN
+
+
+# -- what must be nowhere: of all the secrets of the tests before, none --------------------------------
+
+
+def test_no_secret_is_told(stage: Stage) -> None:
+    refuse(stage, CLOSED, [("Authorization", stage.key("read").replace("AppKey", "Bearer"))], 401)
+    stage.assert_no_secret_is_told()
+
+
+def test_no_secret_is_stored(stage: Stage) -> None:
+    files = [p for p in stage.server.data_dir.rglob("*") if p.is_file() and p.name != "admin-key"]
+    assert any(path.name == "metadata.sqlite-wal" for path in files)
+    for path in files:
+        content = path.read_bytes()
+        assert not any(secret[14:].encode() in content for secret in stage.secrets), path.name
+        assert path.stat().st_mode & 0o077 == 0, path.name
+
+
+def test_no_secret_is_in_a_list_of_processes(stage: Stage) -> None:
+    server = psutil.Process(stage.server.pid)
+    for process in (server, *server.children(recursive=True)):
+        shown = " ".join([*process.cmdline(), *process.environ().values()])
+        assert not any(secret[14:] in shown for secret in stage.secrets)
 
 
 # -- that there is no route beside the list ------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ import pytest
 from contract.pycelonis import PyCelonis
 from contract.sending import Wire, json_200
 from harness import RunningServer, create_pool, sql
+from headrace.settings import Settings
 
 PUSHING, EVERYTHING = "integration.data-pools:data_push", "integration.data-pools"
 
@@ -41,6 +43,12 @@ def assert_refused(reply: httpx.Response, status: int, error: str) -> None:
     assert reply.headers["content-type"].startswith("application/json")
     assert reply.headers["cache-control"] == "no-store"
     assert ("www-authenticate" in reply.headers) == (status == 401)
+
+
+def test_the_longest_token_ends_within_the_calendar() -> None:
+    """pycelonis takes the seconds for days; a sum beyond the year 9999 would be an OverflowError."""
+    [hours] = [m.le for m in Settings.model_fields["token_hours"].metadata if hasattr(m, "le")]
+    assert datetime.now() + timedelta(days=hours * 3600)
 
 
 @pytest.fixture

@@ -48,7 +48,6 @@ class LimitedConnection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._refusal: HeadraceError = InvalidRequest("This is no HTTP request.")
         self._answered: RequestResponseCycle | None = None
-        self._told = False
         self._untold = self._head_bytes = 0
         self._received = 0
         self._excused = self._stuck = False
@@ -71,9 +70,8 @@ class LimitedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return  # cut off; what it still sends is nobody's
         self._received += len(data)
-        self._told = False
+        self._untold += len(data)
         super().data_received(data)
-        self._untold = 0 if self._told else self._untold + len(data)
         if self._untold > self.limits.header_bytes and not self.transport.is_closing():
             self._cut(self._head_too_large())  # a header, or a trailer, that never ends
 
@@ -98,17 +96,17 @@ class LimitedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._told = True
+        self._untold = max(0, self._untold - self._head_bytes)
         self._excused = self.expect_100_continue
 
     def on_body(self, body: bytes) -> None:
         super().on_body(body)
-        self._told = True
+        self._untold = 0
         self._excused = self._excused or self.flow.read_paused  # it would send more if we let it
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._told = True
+        self._untold = 0
         self._look_later()
 
     def send_400_response(self, _msg: str) -> None:

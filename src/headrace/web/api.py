@@ -69,15 +69,15 @@ def list_jobs(
 
 def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
     """One job with its chunks, counts, phases and logs, and with its schema until it runs."""
-    return _whole_job(use, use.pushes.ledger_entry(pool_id, job_id))
+    return whole_job(use, use.pushes.ledger_entry(pool_id, job_id))
 
 
 def put_schema(pool_id: str, job_id: str, sent: wire.TableTransport, use: Use) -> dict[str, Any]:
     """Declare the columns of a NEW job anew; its chunks are staged again."""
-    return _whole_job(use, use.schemas.correct(pool_id, job_id, wire.declared(sent)))
+    return whole_job(use, use.schemas.correct(pool_id, job_id, wire.declared(sent)))
 
 
-def _whole_job(use: Services, job: Job) -> dict[str, Any]:
+def whole_job(use: Services, job: Job) -> dict[str, Any]:
     chunks = use.pushes.metadata.chunks.list(job.id)
     return {**shown_job(job, chunks), "schema": _schema(use.schemas.of(job, chunks))}
 

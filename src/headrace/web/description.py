@@ -104,7 +104,7 @@ TOLD: dict[Callable[..., Any], Told] = {
     api.get_job: Told(answers.WholeJobAnswer),
     api.put_schema: Told(answers.WholeJobAnswer),
     jobs.create_job: Told(
-        answers.OwnJobAnswer,
+        answers.WholeJobAnswer,
         status=201,
         then=(
             (api.push_chunk, _NEW_JOB),
@@ -114,7 +114,7 @@ TOLD: dict[Callable[..., Any], Told] = {
         ),
     ),
     jobs.execute_job: Told(
-        answers.OwnJobAnswer,
+        answers.WholeJobAnswer,
         status=202,
         also={200: answers.OutlookAnswer},
         errors=(errors.TooManySubmissions, errors.Busy),
@@ -122,7 +122,10 @@ TOLD: dict[Callable[..., Any], Told] = {
     ),
     jobs.get_rejects: Told(list[answers.RejectAnswer]),
     jobs.replay_rejects: Told(
-        answers.OwnJobAnswer, status=201, errors=(errors.TooManySubmissions,), then=((api.get_job, _NEW_JOB),)
+        answers.WholeJobAnswer,
+        status=201,
+        errors=(errors.TooManySubmissions,),
+        then=((api.get_job, _NEW_JOB),),
     ),
     api.run_query: Told(answers.QueryAnswer, errors=(errors.QueryTooLong,)),
     api.list_tables: Told(list[answers.TableAnswer]),

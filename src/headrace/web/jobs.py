@@ -17,7 +17,7 @@ from headrace.rejected import ToldReject
 from headrace.tables import TableDiff
 from headrace.telling import ColumnChange, Outlook, column_changes
 from headrace.web import wire
-from headrace.web.api import shown_counts, shown_cuts, shown_job, shown_reasons
+from headrace.web.api import shown_counts, shown_cuts, shown_reasons, whole_job
 from headrace.web.context import Asking, IdempotencyKey, Services, Use
 from headrace.web.noting import Note
 
@@ -45,7 +45,7 @@ def create_job(
     """A NEW job."""
     job = use.pushes.create(pool_id, wire.to_spec(sent), key, idempotency_key)
     note.job_id = job.id
-    return JSONResponse(shown_job(job, ()), status_code=201)
+    return JSONResponse(whole_job(use, job), status_code=201)
 
 
 async def execute_job(
@@ -61,8 +61,11 @@ async def execute_job(
         return await preview(use, pool_id, job_id, duplicateRemovalColumn)
     execute = use.pushes.execute
     await run_in_threadpool(execute, pool_id, job_id, duplicateRemovalColumn, idempotency_key)
-    job = await run_in_threadpool(use.pushes.ledger_entry, pool_id, job_id)
-    return JSONResponse(shown_job(job, ()), status_code=202)
+    return JSONResponse(await run_in_threadpool(_executed, use, pool_id, job_id), status_code=202)
+
+
+def _executed(use: Services, pool_id: str, job_id: str) -> dict[str, Any]:
+    return whole_job(use, use.pushes.ledger_entry(pool_id, job_id))
 
 
 async def preview(use: Services, pool_id: str, job_id: str, order_column: str | None) -> Response:
@@ -102,7 +105,7 @@ def replay_rejects(
     job = use.replays.replay(
         pool_id, job_id, wire.to_corrections(sent or wire.Replay.model_validate({})), key
     )
-    return JSONResponse(shown_job(job, ()), status_code=201)
+    return JSONResponse(whole_job(use, job), status_code=201)
 
 
 def _reject(told: ToldReject, longest: int | None) -> dict[str, Any]:

@@ -212,10 +212,9 @@ def test_it_is_for_administrators(server: RunningServer, api: httpx.Client, perm
 
 
 def test_starts_and_stops_are_there_so_that_a_kill_is_seen(tmp_path: Path) -> None:
-    server = RunningServer(tmp_path / "data").start()
-    server.restart()
-    server.kill()
-    server.start()
-    with server.client() as api:
-        assert [e["action"] for e in book(api)][::-1] == [STARTED, STOPPED, STARTED, STARTED]
-    server.stop()
+    with RunningServer(tmp_path / "data") as server:
+        server.restart()
+        server.kill()
+        server.start()
+        with server.client() as api:
+            assert [e["action"] for e in book(api)][::-1] == [STARTED, STOPPED, STARTED, STARTED]

@@ -43,7 +43,7 @@ class Target:
     def path(self, route: Endpoint) -> str:
         key = self.client if "/clients/" in route.path else self.key
         filled = {"pool_id": self.pool, "job_id": self.job, "name": "sales_t", "key_id": key}
-        filled["connection_id"] = self.connection
+        filled |= {"connection_id": self.connection, "query_id": "a-query"}
         path = route.path
         for name, value in filled.items():
             path = path.replace(f"{{{name}:part}}", value)
@@ -57,6 +57,8 @@ _BODIES: dict[str, dict[str, Any]] = {
     "create_job": {"json": {"targetName": "sales_new", "type": "REPLACE", "fileType": "CSV"}},
     "push_upserted": {"content": CSV, "headers": {"Content-Type": "text/csv"}},
     "push_deleted": {"content": CSV, "headers": {"Content-Type": "text/csv"}},
+    "push_chunk": {"content": CSV, "headers": {"Content-Type": "text/csv"}},
+    "put_schema": {"json": {"columns": [{"columnName": "v", "columnType": "STRING"}]}},
     "create_pool": {"json": {"name": "another"}},
     "update_pool": {"json": {"name": "renamed"}},
     "create_connection": {"json": {"name": "another"}},

@@ -19,7 +19,10 @@ from access.stage import NOBODIES, OTHERS, SALES, Headers, Stage, new_target
 from counted import counted
 from harness import FINAL, own_job, wait_for
 from headrace.model import Permission
+from headrace.web import api as api_handlers
+from headrace.web import jobs as job_handlers
 from headrace.web import routes as routes_module
+from headrace.web.limits import RequestLimits
 from headrace.web.routes import ROUTES, Endpoint, application
 from headrace.web.rules import ANY, OPEN
 from headrace.web.vendor import delete_pool
@@ -124,6 +127,14 @@ def test_of_the_tables_but_not_of_the_pool(stage: Stage, made_by: Makes) -> None
 # -- that the matrix can see a difference --------------------------------------------------------------
 
 
+NOTHING_TO_DO = {
+    api_handlers.cancel_query: 404,  # no query runs
+    job_handlers.execute_job: 409,  # it was executed by the other route
+    job_handlers.replay_rejects: 409,  # there are none
+}
+"""What these answer to who may: they were let in."""
+
+
 def test_the_same_requests_succeed_for_who_may(stage: Stage) -> None:
     target = new_target(stage.api)
     last = {
@@ -139,7 +150,8 @@ def test_the_same_requests_succeed_for_who_may(stage: Stage) -> None:
         if route.handler is delete_pool:
             wait_for(lambda: own_job(stage.api, target.pool, target.job)["status"] in FINAL)
         reply = stage.send(route, [("Authorization", f"AppKey {stage.admin}")], target)
-        assert reply.is_success, f"{route.method} {route.path}: {reply.text}"
+        let_in = reply.is_success or reply.status_code == NOTHING_TO_DO.get(route.handler)
+        assert let_in, f"{route.method} {route.path}: {reply.text}"
     assert stage.state() != before
 
 
@@ -184,7 +196,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         return made[-1]
 
     monkeypatch.setattr(routes_module, "FastAPI", remembered)
-    application(SimpleNamespace(note=None), max_json_bytes=1)  # type: ignore[arg-type]
+    application(SimpleNamespace(note=None), RequestLimits(1, 1, 1))  # type: ignore[arg-type]
     return made[0]
 
 

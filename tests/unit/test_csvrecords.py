@@ -20,7 +20,6 @@ from headrace.csvrecords import (
     Dialect,
     MalformedRecord,
     Places,
-    direct,
     direct_dialect,
     first_record,
     lines,
@@ -28,6 +27,7 @@ from headrace.csvrecords import (
     rewrite,
     rewriting,
 )
+from headrace.csvrecords.dialect import extends_ascii
 
 CONNECTION = duckdb.connect(config={"threads": "1"})
 FOLDER = Path(tempfile.mkdtemp(prefix="headrace-csv-"))
@@ -293,7 +293,7 @@ def test_every_charset_of_python_is_read_while_it_streams(
 @pytest.mark.parametrize("charset", _text_codecs())
 def test_ascii_is_read_as_such_only_where_it_always_is(charset: str) -> None:
     """Else the engine would read the bytes, and another text would stand in the table."""
-    if not direct._extends_ascii(codecs.lookup(charset).name):
+    if not extends_ascii(codecs.lookup(charset).name):
         return
     for probe in (bytes(range(128)), b"\x1b$B'(\x1b(B", b"+AGE-", b"~{VP~}", b"\\x41\\n\\u0041", b"\x0e\x0f"):
         assert probe.decode(charset) == probe.decode("ascii")

@@ -114,7 +114,12 @@ ROUTES = (
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/rejects/replay", jobs.replay_rejects, PUSH, "headrace"),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
     Endpoint(
-        "DELETE", _OURS + "/pools/{pool_id:part}/sql/{query_id:part}", api.cancel_query, READ, "headrace"
+        "DELETE",
+        _OURS + "/pools/{pool_id:part}/sql/{query_id:part}",
+        api.cancel_query,
+        READ,
+        "headrace",
+        narrowed=True,
     ),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace", narrowed=True),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),
@@ -221,8 +226,8 @@ def application(services: Services, limits: RequestLimits) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
-    noted = Noting(_limited(app, limits), services.note)
-    return NormalPaths(Guard(noted, docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT))))
+    guarded = Guard(_limited(app, limits), docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT)))
+    return NormalPaths(Noting(guarded, services.note))
 
 
 def _limited(app: FastAPI, limits: RequestLimits) -> FewUploads:

@@ -35,7 +35,7 @@ def _answer(request: Request, body: bytes, use: Services, note: Noted) -> JSONRe
         return _refused(error)
     answer = {
         "access_token": grant.token,
-        "token_type": "Bearer",
+        "token_type": "Bearer",  # nosec B105
         "expires_in": grant.expires_in,
         "scope": " ".join(grant.scopes),
     }

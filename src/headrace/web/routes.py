@@ -114,12 +114,7 @@ ROUTES = (
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/rejects/replay", jobs.replay_rejects, PUSH, "headrace"),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),
     Endpoint(
-        "DELETE",
-        _OURS + "/pools/{pool_id:part}/sql/{query_id:part}",
-        api.cancel_query,
-        READ,
-        "headrace",
-        narrowed=True,
+        "DELETE", _OURS + "/pools/{pool_id:part}/sql/{query_id:part}", api.cancel_query, READ, "headrace"
     ),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace", narrowed=True),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),

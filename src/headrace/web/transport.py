@@ -58,7 +58,9 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *extra]}
+                own = list(message.get("headers", ()))
+                said = {name.lower() for name, _ in own}
+                message = {**message, "headers": [*own, *(h for h in extra if h[0] not in said)]}
             await send(message)
 
         try:

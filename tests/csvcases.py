@@ -1,8 +1,8 @@
 """CSV files of any kind that the options can express, with what they say: made from a number, many a second.
 
-A case is one file in one dialect. It is written by a writer of our own, which uses every freedom that the rules
-leave, or by Python's csv module. Each case knows its records, cell by cell (None is NULL), and its rejects, each
-by line, code and place in bytes.
+A case is one file in one dialect. It is written by a writer of our own, which uses every freedom that the
+rules leave, or by Python's csv module. Each case knows its records, cell by cell (None is NULL), and its
+rejects, each by line, code and place in bytes.
 """
 
 from __future__ import annotations

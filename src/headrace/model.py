@@ -11,9 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 
 CHANGE_DATE = "_CELONIS_CHANGE_DATE"
 """The last column of every table: when its row was loaded, UTC."""
+
+MOST_COLUMNS = 10_000
+"""Of a file and of a table."""
 
 
 def now() -> datetime:
@@ -330,7 +334,11 @@ class Table:
     """Folded names of the columns by which the rows are known to be unique; empty: not known."""
 
     def column(self, name: str) -> Column | None:
-        return next((c for c in self.columns if fold(c.name) == fold(name)), None)
+        return self._by_name.get(fold(name))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        return {fold(c.name): c for c in self.columns}
 
 
 @dataclass(frozen=True)

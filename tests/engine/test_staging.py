@@ -765,8 +765,8 @@ def look(stager: Stager, folder: Path, names: list[str]) -> list[str]:
 
 def test_names_of_parquet(stager: Stager, tmp_path: Path) -> None:
     assert look(stager, tmp_path, ["a", "B c", "é😀"]) == ["a", "B c", "é😀"]
-    with pytest.raises(ChunkUnreadable, match="1900 columns; this chunk has 1901"):
-        look(stager, tmp_path, [f"c{n}" for n in range(1901)])
+    with pytest.raises(ChunkUnreadable, match="10000 columns; this chunk has 10001"):
+        look(stager, tmp_path, [f"c{n}" for n in range(10_001)])
 
 
 @pytest.mark.parametrize("names", [["a", "A"], ["a", "a"]])

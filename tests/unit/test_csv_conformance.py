@@ -51,7 +51,7 @@ def difference(made: Case) -> str | None:
     header = first_record(made.data, made.dialect, complete=True)
     expected = made.rejects
     if made.charset in csvcases.STATEFUL:  # what comes before may be written in several ways
-        rejects, expected = [r[:2] + (0,) for r in rejects], [r[:2] + (0,) for r in expected]
+        rejects, expected = [(*r[:2], 0) for r in rejects], [(*r[:2], 0) for r in expected]
     if (header, rows, rejects) == (made.names, made.rows, expected):
         return None
     return f"{made}\n  header {header}\n  rows {rows}\n  rejects {rejects}"

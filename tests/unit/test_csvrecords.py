@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import encodings
 import io
+import pkgutil
 import tempfile
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from headrace.csvrecords import (
     BadRecord,
     Dialect,
     MalformedRecord,
+    Places,
+    direct,
     direct_dialect,
     first_record,
     lines,
@@ -208,6 +213,51 @@ def test_charsets(charset: str, encoded: str) -> None:
     assert only_good(data, 2, dialect) == [["2", "1", "ö"]]
 
 
+def _text_codecs() -> list[str]:
+    """Every charset that this Python has and that a file may have."""
+    found = set()
+    for alias in {module.name for module in pkgutil.iter_modules(encodings.__path__)}:
+        try:
+            Dialect(charset=alias)
+            found.add(codecs.lookup(alias).name)
+        except ValueError:
+            continue
+    return sorted(found)
+
+
+@pytest.mark.parametrize("charset", _text_codecs())
+def test_every_charset_of_python_is_read_while_it_streams(
+    charset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = "".join(map(chr, (*range(32, 0x250), *range(0x370, 0x500), *range(0x3041, 0x30FF)))) + "中한字글"
+    known = [c for c in sample if _survives(c, charset) and c not in '",\r\n\\\x85\u2028\u2029']
+    rows: Rows = [[f"r{n}", "".join(known[n::7])[:200]] for n in range(7)]
+    text = "a,b\r\n" + "".join(f'{one},"{two}"\r\n' for one, two in rows)
+    data = text.encode(charset)
+    for block in (5, 64, 1 << 20):
+        monkeypatch.setattr(lines, "BLOCK", block)
+        found, bad = records(data, 2, Dialect(charset=charset))
+        assert ([row[1:] for row in found], bad) == ([[one, two or ""] for one, two in rows], [])
+        places = Places(io.BytesIO(data), Dialect(charset=charset))
+        start = places.of_line(5)
+        announced = b"\x1b$)C" if charset == "iso2022_kr" else b""  # once, before its first use
+        rest = (announced + data[start:]).decode(Dialect(charset=charset).codec(data))
+        assert rest == text[text.index("r3,") :]
+
+
+@pytest.mark.parametrize("charset", _text_codecs())
+def test_ascii_is_read_as_such_only_where_it_always_is(charset: str) -> None:
+    """Else the engine would read the bytes, and another text would stand in the table."""
+    if not direct._extends_ascii(codecs.lookup(charset).name):
+        return
+    for probe in (bytes(range(128)), b"\x1b$B'(\x1b(B", b"+AGE-", b"~{VP~}", b"\\x41\\n\\u0041", b"\x0e\x0f"):
+        assert probe.decode(charset) == probe.decode("ascii")
+
+
+def _survives(char: str, charset: str) -> bool:
+    return char.encode(charset, "ignore").decode(charset, "ignore") == char
+
+
 @pytest.mark.parametrize("charset", ["utf-16-be", "utf-32-be", "utf-16-le"])
 @pytest.mark.parametrize("general", [True, False])
 def test_byte_order_marks(charset: str, general: bool) -> None:
@@ -220,6 +270,8 @@ def test_byte_order_marks(charset: str, general: bool) -> None:
     [
         {"charset": "klingon"},
         {"charset": "base64"},
+        {"charset": "idna"},
+        {"charset": "punycode"},
         {"charset": "a\0b"},
         {"separator": ""},
         {"separator": "\n"},
@@ -313,7 +365,8 @@ def test_malformed_header(head: bytes, complete: bool, code: str) -> None:
         (b'"a\r"\n1', Dialect(), None),
         (b'"a"b\n1', Dialect(), None),
         (b"\xef\xbb\xbf\r\na\n1", Dialect(), None),
-        (b'a,b\n"x"  "y",1\n', Dialect(), Dialect()),
+        (b'a,b\n"x" "y",1\n', Dialect(), Dialect()),
+        (b'a,b\n"x"  "y",1\n', Dialect(), None),
         (b"a\n1", Dialect("<--->"), None),
         (b"a\n1", Dialect(" "), None),
         (b"a\n1", Dialect(quote="«"), None),

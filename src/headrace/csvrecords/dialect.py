@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 STANDARD_ENDINGS = ("\n", "\r\n", "\r")
 _USUAL_SEPARATORS = (",", ";", "\t", "|")
+_NO_FILES = ("idna", "punycode", "undefined")  # of names of hosts; they cannot be read bit by bit
 ENDING = re.compile(r"\r\n|\n|\r")
 
 
@@ -61,6 +62,8 @@ class Dialect:
         except (LookupError, UnicodeError, ValueError):
             raise ValueError(f"the charset {self.charset!r} is not known") from None
         name = codecs.lookup(self.charset).name
+        if name in _NO_FILES:
+            raise ValueError(f"the charset {self.charset!r} is none of a file")
         big = {"utf-16": codecs.BOM_UTF16_BE, "utf-32": codecs.BOM_UTF32_BE}
         if name in big:
             return name + ("-be" if head.startswith(big[name]) else "-le")

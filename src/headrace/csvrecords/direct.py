@@ -102,8 +102,8 @@ def _extends_ascii(codec: str) -> bool:
 def _stumbles_over_quotes(data: mmap.mmap, dialect: Dialect) -> bool:
     """Whether DuckDB misreads the quotes of the file.
 
-    After a closing quote it takes the first byte of a longer separator for all of it. A quote after two spaces
-    or more it takes for text.
+    After a closing quote it takes the first byte of a longer separator for all of it. A quote after two
+    spaces or more it takes for text.
     """
     quote, separator = (dialect.quote or "").encode(), dialect.separator.encode()
     if not quote:

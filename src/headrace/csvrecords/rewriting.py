@@ -35,7 +35,7 @@ class BadRecord:
 def rewrite(
     source: BinaryIO, out: BinaryIO, dialect: Dialect, *, width: int, on_bad: Callable[[BadRecord], None]
 ) -> int:
-    """Write ``source`` to ``out`` in its plain dialect, without its header, and return the number of records written.
+    """Write ``source`` to ``out`` in its plain dialect, without its header; answers how many records.
 
     The result is UTF-8 with ``"``, doubled quotes and ``\\n``. It has one more field in front: the
     physical line of ``source``, from 1, on which the record starts. None is an empty field, the empty string

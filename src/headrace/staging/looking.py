@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from headrace import csvrecords
 from headrace.csvrecords import Dialect
 from headrace.errors import ChunkUnreadable
-from headrace.model import CsvOptions, FileType, PushSpec, fold
+from headrace.model import MOST_COLUMNS, CsvOptions, FileType, PushSpec, fold
 
 HEAD_BYTES = 1 << 20
 """A header must end within so much of a file."""
-
-MOST_COLUMNS = 1900
-"""The lake's catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
 
 _USUAL_HEADER = 16 << 10
 _PARQUET_MAGIC = b"PAR1"

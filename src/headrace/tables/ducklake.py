@@ -27,7 +27,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
-from headrace.errors import Busy
+from headrace.errors import Busy, LoadFailed
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
@@ -37,15 +37,18 @@ from headrace.model import (
 )
 from headrace.tables import Answer, ExportFormat, Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
+from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.sandbox import LakeFiles, Sandbox
 from headrace.tables.transaction import commit
-from headrace.tables.upkeep import INLINED_DELETES, Upkeep
+from headrace.tables.upkeep import Upkeep
 
 _ATTACHED_AT_ONCE = 64
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
 """Seconds between the tries of a load while another process holds the catalog."""
 
 _COUNT_SECONDS = 60.0
+
+_TOO_HUNGRY = "The load needs more memory than load_memory_mb: the table is too wide, or has too many keys."
 
 
 class DuckLakeTables:
@@ -123,6 +126,8 @@ class DuckLakeTables:
             for pause in _PAUSES:
                 try:
                     return commit(cursor, lake, load)
+                except duckdb.OutOfMemoryException as error:
+                    raise LoadFailed(_TOO_HUNGRY) from error
                 except duckdb.Error as error:
                     if not _passes(error):
                         raise

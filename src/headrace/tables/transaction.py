@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from headrace.crashpoints import crash_point
 from headrace.errors import SchemaMismatch
 from headrace.model import (
     CHANGE_DATE,
+    MOST_COLUMNS,
     Column,
     ColumnKind,
     JobType,
@@ -33,11 +34,8 @@ from headrace.model import (
 )
 from headrace.tables import Load
 from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
-from headrace.tables.upkeep import rows_as_files
+from headrace.tables.inlining import MOST_INLINED_COLUMNS, rows_as_files
 from headrace.tables.written import sync_files, synced
-
-_MOST_COLUMNS = 1900
-"""The catalog notes changes in a table of its own with all columns, and SQLite takes 2,000."""
 
 _FEW_ROWS = 50_000
 """Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
@@ -45,13 +43,18 @@ _FEW_ROWS = 50_000
 
 def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt:
     """One try: wholly or not at all."""
+    with ExitStack() as afterwards:
+        return _commit(cursor, lake, load, afterwards)
+
+
+def _commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load, afterwards: ExitStack) -> Receipt:
     data = lake.files.data
     attempt = data / "up" / f"{load.job_id}-{load.fence}"
     _forget_older_attempts(attempt, load)
     cursor.execute("BEGIN")
     try:
         with synced(data):
-            receipt = Transaction(cursor, lake, load, attempt).run()
+            receipt = Transaction(cursor, lake, load, attempt, afterwards).run()
         sync_files(attempt.rglob("*.parquet"), data)
         crash_point("before-commit")
         load.still_mine()
@@ -71,11 +74,20 @@ def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt
 class Transaction:
     """What happens between BEGIN and COMMIT, for every target of one load."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load, attempt: Path) -> None:
+    def __init__(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        lake: Lake,
+        load: Load,
+        attempt: Path,
+        afterwards: ExitStack,
+    ) -> None:
         self._cursor = cursor
+        self._afterwards = afterwards
         self._lake = lake
         self._load = load
         self._attempt = attempt
+        self._as_files = False
         self._logs: list[str] = []
 
     def run(self) -> Receipt:
@@ -145,7 +157,9 @@ class Transaction:
         same = table.columns == load.columns and table.unique_keys == unique
         if load.type is not JobType.REPLACE or not same or (table.rows or 0) > _FEW_ROWS:
             return False
-        with rows_as_files(self._cursor):  # whole files go; inlined, each of their rows would be noted
+        with rows_as_files(
+            self._cursor, self._lake
+        ):  # whole files go; inlined, each of their rows would be noted
             self._cursor.execute(f"DELETE FROM {table_name(self._lake, table.ref)}")
         return True
 
@@ -155,20 +169,26 @@ class Transaction:
             self._cursor.execute(
                 f"CREATE SCHEMA IF NOT EXISTS {self._lake.alias}.{quoted(ref.connection_id)}"
             )
-        if len(load.columns) > _MOST_COLUMNS:
-            raise SchemaMismatch(
-                f"A table may have {_MOST_COLUMNS} columns; this one has {len(load.columns)}."
-            )
+        self._make_room(len(load.columns))
         table = table_name(self._lake, ref)
         columns = ", ".join(f"{quoted(c.name)} {sql_type(c.type)}" for c in load.columns)
         stamp = f"{quoted(CHANGE_DATE)} TIMESTAMP"
         self._cursor.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(filter(None, (columns, stamp)))})")
         self._remember(ref, load.columns, unique_keys=load.keys if load.unique else ())
 
+    def _make_room(self, columns: int) -> None:
+        """What is to be done before the columns of a table change."""
+        if columns > MOST_COLUMNS:
+            raise SchemaMismatch(f"A table may have {MOST_COLUMNS} columns; this one would have {columns}.")
+        if columns > MOST_INLINED_COLUMNS and not self._as_files:
+            self._as_files = True
+            self._afterwards.enter_context(rows_as_files(self._cursor, self._lake))
+
     def _merge(self, table: Table, folder: Path) -> Receipt:
         load = self._load
         columns = self._fit_columns(table)
-        missing = [c for c in columns if not any(fold(c.name) == fold(p.name) for p in load.columns)]
+        pushed = {fold(c.name) for c in load.columns}
+        missing = [c for c in columns if fold(c.name) not in pushed]
         keeps = load.keys and missing and load.strategy is not UpsertStrategy.UPSERT_WITH_NULLIFICATION
         name = table_name(self._lake, table.ref)
         known = bool(load.keys) and set(map(fold, load.keys)) == set(table.unique_keys)
@@ -198,15 +218,17 @@ class Transaction:
                 f"The table {table.ref.name} has no column {names}, and {load.strategy} adds none."
             )
         name = table_name(self._lake, table.ref)
+        if new:
+            self._make_room(len(table.columns) + len(new))
         for column in new:
             self._cursor.execute(
                 f"ALTER TABLE {name} ADD COLUMN {quoted(column.name)} {sql_type(column.type)}"
             )
             self._logs.append(f"The column {column.name} ({column.type}) was added to the table.")
-        return (*(self._widened(table, c) for c in table.columns), *new)
+        pushed = {fold(c.name): c for c in load.columns}
+        return (*(self._widened(table, c, pushed.get(fold(c.name))) for c in table.columns), *new)
 
-    def _widened(self, table: Table, column: Column) -> Column:
-        pushed = next((c for c in self._load.columns if fold(c.name) == fold(column.name)), None)
+    def _widened(self, table: Table, column: Column, pushed: Column | None) -> Column:
         if pushed is None:
             return column
         if pushed.type != column.type:
@@ -215,6 +237,7 @@ class Transaction:
                     f"The column {column.name} is {column.type} in {table.ref.name}, not {pushed.type}."
                 )
             name = table_name(self._lake, table.ref)
+            self._make_room(len(table.columns))
             self._cursor.execute(
                 f"ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} TYPE {sql_type(pushed.type)}"
             )
@@ -252,7 +275,7 @@ class Transaction:
         if not files:
             return 0
         on = self._on(files)
-        rows = _read(files)
+        rows = _read(files, self._load.keys)  # the others would go through the join, too
         found = 0
         if not exact:
             query = f"SELECT count(*) FROM ({rows}) s SEMI JOIN {name} t ON {on}"
@@ -306,9 +329,10 @@ class Transaction:
         )
 
 
-def _read(files: Sequence[Path]) -> str:
+def _read(files: Sequence[Path], columns: Sequence[str] = ()) -> str:
     listed = ", ".join(literal(str(file)) for file in files)
-    return f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
+    selected = ", ".join(map(quoted, columns)) or "*"
+    return f"SELECT {selected} FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
 
 
 def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], keys: Sequence[str]) -> set[str]:

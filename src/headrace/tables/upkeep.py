@@ -9,7 +9,6 @@ old versions, remove what nothing refers to any more. The caller holds the lake'
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,12 +19,9 @@ import duckdb
 from headrace.conversion import literal, quoted
 from headrace.model import CHANGE_DATE, Table, fold
 from headrace.tables.catalog import Lake, table_name
+from headrace.tables.inlining import rows_as_files
 from headrace.tables.written import sync_files, synced
 
-INLINED_DELETES = 1000
-"""So many deletions of a file stay in the catalog: a file of them per push would grow quadratically."""
-
-_one_at_a_time = threading.Lock()
 _SMALL_BYTES = 256 << 10
 _LARGEST_BYTES = 256 << 20
 _REWRITE_SHARE = 0.2
@@ -76,7 +72,7 @@ class Upkeep:
         order = f" ORDER BY {', '.join(quoted(c.name) for c in keys) or 'rowid'}"
         target = data / "compact" / f"{uuid4().hex}.parquet"
         target.parent.mkdir(exist_ok=True)
-        with rows_as_files(cursor), _transaction(cursor, data):
+        with rows_as_files(cursor, lake), _transaction(cursor, data):
             rows = cursor.execute(
                 f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(str(target))} "
                 "(FORMAT parquet, COMPRESSION zstd)"
@@ -128,20 +124,6 @@ def _small_files(cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) ->
         picked.append(path)
         total += size
     return picked
-
-
-@contextmanager
-def rows_as_files(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """A file whose last row is deleted inline would stay; without inlining it goes.
-
-    The setting is the whole engine's: one lake at a time, and the others meanwhile write files, too.
-    """
-    with _one_at_a_time:
-        cursor.execute("SET ducklake_default_data_inlining_row_limit=0")
-        try:
-            yield
-        finally:
-            cursor.execute(f"SET ducklake_default_data_inlining_row_limit={INLINED_DELETES}")
 
 
 @contextmanager

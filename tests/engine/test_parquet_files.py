@@ -449,7 +449,8 @@ def test_every_form_of_duckdb(tmp_path: Path, form: str) -> None:
 
 
 def test_a_writer_whose_name_is_no_text_is_not_taken_for_encryption(tmp_path: Path) -> None:
-    data = parquet({"a": [1, 2]}, store_schema=False).replace(b"parquet-cpp-arrow", b"\xff\xfequet-cpp-arrow")
+    data = parquet({"a": [1, 2]}, store_schema=False)
+    data = data.replace(b"parquet-cpp-arrow", b"\xff\xferquet-cpp-arrow")
     (tmp_path / "file").write_bytes(data)
     assert parquet_columns(tmp_path / "file") == ["a"]
     assert staged(tmp_path, data).rows == [(1,), (2,)]

@@ -446,3 +446,11 @@ def test_every_form_of_duckdb(tmp_path: Path, form: str) -> None:
     row, nothing = tuple(stored for *_, stored in known.values()), (None,) * len(known)
     assert found.rows == [(n, f"text {n % 50}", *(row if n % 3 else nothing)) for n in range(5000)]
     TALLY[BY_DUCKDB] = TALLY.get(BY_DUCKDB, 0) + len(known) + 2
+
+
+def test_a_writer_whose_name_is_no_text_is_not_taken_for_encryption(tmp_path: Path) -> None:
+    data = parquet({"a": [1, 2]}, store_schema=False)
+    data = data.replace(b"parquet-cpp-arrow", b"\xff\xferquet-cpp-arrow")
+    (tmp_path / "file").write_bytes(data)
+    assert parquet_columns(tmp_path / "file") == ["a"]
+    assert staged(tmp_path, data).rows == [(1,), (2,)]

@@ -70,18 +70,32 @@ def _stage(task: StageTask, scratch: Scratch) -> StageReport:
 def parquet_columns(path: Path) -> list[str]:
     """The names as the file has them, if it can be read at all. Raises ChunkUnreadable."""
     with _unreadable():
-        query = f"SELECT encryption_algorithm FROM parquet_file_metadata({literal(str(path))})"
-        try:
-            (algorithm,) = db().execute(query).fetchall()[0]
-        except duckdb.InvalidInputException as error:
-            if "unicode" not in str(error):
-                raise
-            algorithm = "or its footer is damaged"  # the engine shows an encryption's random bytes as text
+        algorithm = _encryption(path)
     if algorithm:
-        named = re.search(r"(AES_\w+)=Aes", algorithm)
-        shown = named[1] if named else algorithm
-        raise ChunkUnreadable(f"The Parquet file is encrypted ({shown}). Write it without encryption.")
+        raise ChunkUnreadable(f"The Parquet file is encrypted ({algorithm}). Write it without encryption.")
     return _names(path)
+
+
+def _encryption(path: Path) -> str | None:
+    """By what its columns are encrypted, though its footer can be read."""
+    query = f"SELECT encryption_algorithm FROM parquet_file_metadata({literal(str(path))})"
+    try:
+        (algorithm,) = db().execute(query).fetchall()[0]
+    except duckdb.InvalidInputException as error:
+        if "unicode" not in str(error):
+            raise
+        return _unshown_encryption(path)
+    named = re.search(r"(AES_\w+)=Aes", algorithm or "")
+    return named[1] if named else algorithm
+
+
+def _unshown_encryption(path: Path) -> str | None:
+    """The engine would show random bytes of an encryption as text; but it may have been another text."""
+    try:
+        db().execute(f"FROM read_parquet({literal(str(path))}, hive_partitioning=false) LIMIT 1").fetchall()
+    except duckdb.Error:
+        return "or it is damaged"
+    return None
 
 
 def _names(path: Path) -> list[str]:

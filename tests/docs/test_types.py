@@ -34,6 +34,7 @@ from headrace.model import (
     FileType,
     decimal,
 )
+from headrace.schemas import Source
 from headrace.staging import StageTask, story
 from headrace.staging import engine as child
 
@@ -242,8 +243,6 @@ def test_chunks_that_disagree(one: ColumnType, other: ColumnType, as_float: bool
 
 
 def test_sources_of_a_type(api: httpx.Client, pool: str) -> None:
-    from headrace.schemas import Source  # noqa: PLC0415
-
     named = re.search(r"where it comes from \(([^)]*)\)", document(DOCUMENT))
     assert named
     assert sorted(coded(named[1])) == sorted(Source)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from headrace.csvrecords import Dialect, Fields, MalformedRecord, plain_record, records_of
 from headrace.errors import InvalidRequest
-from headrace.model import CHANGE_DATE, Chunk, CsvOptions, Reject, fold
+from headrace.model import CHANGE_DATE, Chunk, CsvOptions, FileType, Reject, fold
 from headrace.rejected import Number, values_of
 from headrace.staging.looking import dialect_of
 
@@ -21,6 +21,7 @@ class Rows:
         names = list(report.header) or [c.name for c in report.columns]
         self._places = [n for n, name in enumerate(names) if fold(name) != fold(CHANGE_DATE)]
         self._names = names
+        self._is_csv = chunk.file_type is FileType.CSV
         self._csv = csv
         self._dialect = _dialect(csv)
         self.header = plain_record([names[n] for n in self._places])
@@ -46,10 +47,14 @@ class Rows:
         return plain_record([fields[n] for n in self._places])
 
     def _records(self, reject: Reject) -> Iterator[Fields]:
+        if not self._is_csv:
+            raise ValueError("it could not be read, and was no CSV")
         try:
             records = records_of(self._text(reject), self._dialect)
         except MalformedRecord as error:
             raise ValueError(str(error)) from error
+        if not records:
+            raise ValueError("it is blank")
         width = len(self._names)
         for record in records:
             if len(record) < width or any(extra is not None for extra in record[width:]):

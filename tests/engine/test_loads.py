@@ -752,7 +752,6 @@ def jobs(draw: st.DrawFn) -> model.Job:
         fallback_length=draw(often([None] * 7 + [1])),
         max_rejected_rows=draw(often([None] * 4 + [0, 2])),
         max_rejected_share=draw(often([None] * 4 + [0.5])),
-        strict_lengths=draw(often([False] * 4 + [True])),
     )
     needed = model.Job(spec, ()).keys
     kinds = draw(st.lists(often([False, False, True] if needed else [False] * 20 + [True]), max_size=3))

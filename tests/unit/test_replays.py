@@ -139,6 +139,7 @@ def test_a_chunk_without_a_header_of_text_has_the_names_of_its_columns() -> None
         (record("1,2,3"), CsvOptions(), "3 fields instead of 2"),
         (record('1,"2'), CsvOptions(), "never closed"),
         (record("1,2\n3"), CsvOptions(), "1 fields instead of 2"),
+        (record("\n"), CsvOptions(), "blank"),
         (record("1,2", whole=False), CsvOptions(), "too long to be kept"),
         (record("1,\ufffd", base64=base64.b64encode(b"1,\xff").decode()), CsvOptions(), "bytes that"),
         (replace(values(id="1", amount="x"), raw='{"id": "1", "am'), CsvOptions(), "too long to be kept"),
@@ -147,6 +148,12 @@ def test_a_chunk_without_a_header_of_text_has_the_names_of_its_columns() -> None
 def test_rows_that_cannot_be_sent_again(reject: Reject, csv: CsvOptions, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         lines(reject, csv)
+
+
+def test_a_record_of_another_format_cannot_be_sent_again() -> None:
+    rows = Rows(replace(chunk(), file_type=FileType.PARQUET), CsvOptions())
+    with pytest.raises(ValueError, match="no CSV"):
+        rows.lines(record("1,2"))
 
 
 def test_options_that_contradict_each_other() -> None:

@@ -30,15 +30,15 @@ import codecs
 import io
 import mmap
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 _BLOCK = 1 << 20  # bytes read at once
 _LONGEST = 64 << 20  # characters of one record, so that memory stays bounded
-_RAW = 2000  # characters of a bad record that are kept
+_RAW = 1 << 20  # characters up to which a bad record is kept whole
+_RAW_OF_LONGER = 2000  # characters that are kept of a longer one
 
 _STANDARD_ENDINGS = ("\n", "\r\n", "\r")
 _ENDING = re.compile(r"\r\n|\n|\r")
@@ -118,13 +118,17 @@ class BadRecord:
 
     ``line`` is the physical line on which it starts, from 1. ``code`` is one of ``unclosed-quote``,
     ``text-after-quote``, ``too-few-fields``, ``too-many-fields``, ``undecodable``, ``too-long``. ``raw`` is
-    its text, cut to 2000 characters, with U+FFFD for each byte that could not be decoded.
+    its text, with U+FFFD for each byte that could not be decoded; ``data`` then has its bytes if they are
+    known for sure. ``whole``: nothing of it was cut. Of a record without an end it is the first line: the
+    others are records of their own.
     """
 
     line: int
     code: str
     message: str
     raw: str
+    whole: bool = True
+    data: bytes | None = None
 
 
 # -- what callers use ----------------------------------------------------------------------------------
@@ -145,6 +149,23 @@ def first_record(head: bytes, dialect: Dialect, *, complete: bool) -> Fields | N
     if record.open and complete:
         raise _unclosed()
     return None
+
+
+def records_of(text: str, dialect: Dialect) -> list[Fields]:
+    """The records of a text without a header. Raises MalformedRecord."""
+    found, record = [], _Record(dialect)
+    for _, line, ending in _numbered(text, 1, dialect.own_ending):
+        if (line or record.open) and record.feed(line, ending):
+            found.append(record.fields)
+            record.clear()
+    if record.open:
+        raise _unclosed()
+    return found
+
+
+def plain_record(fields: Sequence[str | None]) -> bytes:
+    """A record as ``rewrite`` writes it, without a number: None is nothing, everything else is quoted."""
+    return (_plain(fields) + "\n").encode()
 
 
 def rewrite(
@@ -268,7 +289,15 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
     return "".join(chr(0xDC00 + byte) for byte in error.object[error.start : error.end]), error.end
 
 
+def _unmark(error: UnicodeError) -> tuple[bytes, int]:
+    """The way back."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return bytes(ord(char) - 0xDC00 for char in error.object[error.start : error.end]), error.end
+
+
 codecs.register_error("headrace-mark", _mark)
+codecs.register_error("headrace-unmark", _unmark)
 
 
 class _Lines:
@@ -337,7 +366,7 @@ class _Pending:
         self._parts.append(part)
         if self._size > _LONGEST:
             self.overlong = True
-            self._parts = [_CUT + "".join(self._parts).removeprefix(_CUT)[:_RAW]]
+            self._parts = [_CUT + "".join(self._parts).removeprefix(_CUT)[:_RAW_OF_LONGER]]
 
     def take(self) -> str:
         line = "".join(self._parts)
@@ -587,19 +616,33 @@ class _Rewriter:
     def _give_up(self) -> Iterator[_Line]:
         """Report a record without an end; its lines but the first, to be read anew."""
         text, start = self._text.getvalue(), self._start
-        self._refuse(_too_long() if text.startswith(_CUT) else _unclosed())
-        return islice(_numbered(text, start, self._dialect.own_ending), 1, None)
+        lines = _numbered(text, start, self._dialect.own_ending)
+        _, first, _ = next(lines)
+        self._refuse(_too_long() if text.startswith(_CUT) else _unclosed(), first)
+        return lines
 
-    def _refuse(self, problem: MalformedRecord) -> None:
-        self._on_bad(BadRecord(self._start, problem.code, str(problem), self._raw()))
+    def _refuse(self, problem: MalformedRecord, text: str | None = None) -> None:
+        raw = self._without_ending() if text is None else text
+        whole, data = len(raw) <= _RAW and _CUT not in raw, None
+        if whole and _MARK.search(raw):
+            data = self._bytes(raw)
+            whole = data is not None
+        shown = _MARK.sub("\ufffd", raw.replace(_CUT, ""))
+        shown = shown if len(raw) <= _RAW else shown[:_RAW_OF_LONGER]
+        self._on_bad(BadRecord(self._start, problem.code, str(problem), shown, whole, data))
         self._next()
 
-    def _raw(self) -> str:
-        raw = self._text.getvalue()[: _RAW + 1]
-        if len(raw) <= _RAW:
-            raw = raw.removesuffix(self._dialect.own_ending or "\n")
-            raw = raw if self._dialect.own_ending else raw.removesuffix("\r")
-        return _MARK.sub("\ufffd", raw.replace(_CUT, "")[:_RAW])
+    def _without_ending(self) -> str:
+        raw = self._text.getvalue().removesuffix(self._dialect.own_ending or "\n")
+        return raw if self._dialect.own_ending else raw.removesuffix("\r")
+
+    def _bytes(self, raw: str) -> bytes | None:
+        """What a text with marks was read from, where that is sure."""
+        codec = self._dialect.codec()
+        if not _extends_ascii(codec):
+            return None
+        data = raw.encode(codec, "headrace-unmark")
+        return data if data.decode(codec, "headrace-mark") == raw else None
 
     def _next(self) -> None:
         self._record.clear()
@@ -616,7 +659,7 @@ def _specials(dialect: Dialect) -> tuple[str, ...]:
     return tuple(special - {dialect.separator})
 
 
-def _plain(fields: Fields) -> str:
+def _plain(fields: Sequence[str | None]) -> str:
     return ",".join(["" if field is None else '"' + field.replace('"', '""') + '"' for field in fields])
 
 

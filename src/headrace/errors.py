@@ -12,10 +12,12 @@ The tree::
     ├── NotFound                  404
     ├── MethodNotAllowed          405
     ├── Conflict                  409  the thing exists or has moved on
-    │   └── JobNotNew             409  execute of a job that is not NEW
+    │   ├── JobNotNew             409  execute of a job that is not NEW
+    │   └── NotReplayable         409  the rejects of a job cannot be sent again, or were already
     ├── TooLarge                  413
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
     ├── Busy                      503  another process holds the catalog of the pool
+    ├── StillStaging              503  chunks of the job are not staged yet
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
     ├── Internal                  500  a fault of ours; the log has it under the reference
@@ -26,7 +28,7 @@ The tree::
 
 The class says the status, the ``code`` that never changes and whether the same request may be sent
 again; the docstring is the default sentence. ``docs/errors.md`` lists them all and a test holds it
-to that.
+to that. Where they are known, ``where`` says which chunk, line and column, and ``hint`` the likely fix.
 """
 
 from __future__ import annotations
@@ -42,9 +44,18 @@ class HeadraceError(Exception):
     status: ClassVar[int] = 500
     retry: ClassVar[bool] = False
 
-    def __init__(self, message: str | None = None, *, attribute: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        attribute: str | None = None,
+        where: dict[str, int | str] | None = None,
+        hint: str | None = None,
+    ) -> None:
         self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
         self.attribute = attribute
+        self.where = where
+        self.hint = hint
         super().__init__(self.message)
 
 
@@ -114,6 +125,12 @@ class JobNotNew(Conflict):
     code = "job-not-new"
 
 
+class NotReplayable(Conflict):
+    """The rejects of this job cannot be replayed."""
+
+    code = "not-replayable"
+
+
 class TooLarge(HeadraceError):
     """The chunk is larger than this server takes."""
 
@@ -140,6 +157,14 @@ class Busy(HeadraceError):
     """Another process holds the catalog of the pool; try again in a moment."""
 
     code = "busy"
+    status = 503
+    retry = True
+
+
+class StillStaging(HeadraceError):
+    """Chunks of the job are still being staged; try again in a moment."""
+
+    code = "still-staging"
     status = 503
     retry = True
 

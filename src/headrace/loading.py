@@ -7,12 +7,12 @@ number; what the lake has committed is then found by its receipt and not loaded 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
@@ -40,7 +40,6 @@ from headrace.model import (
     JobStatus,
     JobType,
     Receipt,
-    Reject,
     StageReport,
     Table,
     decimal,
@@ -48,9 +47,19 @@ from headrace.model import (
     now,
 )
 from headrace.reducing import Reduced, Reducer, StagedFile
-from headrace.tables import Load, TableEngine
+from headrace.tables import Load, TableDiff, TableEngine
+from headrace.telling import (
+    Outlook,
+    Telling,
+    done_counts,
+    done_outlook,
+    failed_counts,
+    failed_outlook,
+    rows_of,
+    staging_logs,
+    summary,
+)
 
-_SHOWN_REJECTS = 10
 _MOST_DIGITS = 38
 
 
@@ -59,9 +68,14 @@ class TakenOver(Exception):
 
 
 class Restage(Protocol):
-    """Stage a chunk again with these columns wanted; raises ChunkFailed."""
+    """Stage a chunk again with these columns wanted; raises ChunkFailed.
 
-    def __call__(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> StageReport: ...
+    With ``aside`` into that folder, with nothing recorded: the chunk itself stays as it is staged.
+    """
+
+    def __call__(
+        self, job: Job, chunk: Chunk, columns: Sequence[Column], *, aside: Path | None = None
+    ) -> StageReport: ...
 
 
 @dataclass
@@ -77,7 +91,7 @@ class Loader:
 
     def load(self, job: Job) -> None:
         """Load one claimed job and finish it. Raises TakenOver."""
-        told = _Telling()
+        told = Telling()
         try:
             receipt = self._known_receipt(job)
             if receipt is None:
@@ -92,24 +106,51 @@ class Loader:
             self._failed(job, error.code, (error.message,), told)
         self._clean_up(job)
 
+    def preview(self, job: Job) -> Outlook:
+        """What executing the NEW job would do by now. Nothing of it stays. Raises Busy."""
+        with self.staging_folder.aside(job) as folder:
+            told = Telling(aside=folder)
+            try:
+                staged = self._staged(job, told)
+                foreseen = self.tables.preview(job.pool_id, self._prepared(job, staged, told))
+                return done_outlook(job, told, foreseen)
+            except RowsRejected as error:
+                return failed_outlook(job, told, error, self._tables_without_rejects(job, told))
+            except LoadFailed as error:
+                return failed_outlook(job, told, error)
+
+    def _tables_without_rejects(self, job: Job, told: Telling) -> Sequence[TableDiff]:
+        """What would become of the tables if the job allowed its bad rows."""
+        try:
+            load = self._prepared(job, told.chunks, replace(told, logs=[]))
+            return self.tables.preview(job.pool_id, load).tables
+        except LoadFailed:
+            return ()
+
     def _known_receipt(self, job: Job) -> Receipt | None:
         """A first claim cannot have committed anything, and asking the lake costs."""
         return self.tables.receipt(job.pool_id, job.id) if job.fence > 1 else None
 
-    def _staged(self, job: Job, told: _Telling) -> list[Chunk]:
+    def _staged(self, job: Job, told: Telling) -> list[Chunk]:
         """The chunks of the job in one agreed schema, all of them good enough. Raises LoadFailed."""
         with told.phase("agree"):
-            chunks = list(self.metadata.chunks.list(job.id))
+            chunks = self._chunks(job, told)
             told.chunks = chunks
             _refuse_none(job, chunks)
             _refuse_failed(chunks)
             table = self._table(job)
             columns = agree(job, chunks, table, told.logs)
-            chunks = [self._conformed(job, chunk, columns) for chunk in chunks]
+            chunks = [self._conformed(job, chunk, columns, told) for chunk in chunks]
             told.chunks, told.columns = chunks, columns
-            told.logs += _staging_logs(chunks)
+            told.logs += staging_logs(job, chunks)
             _refuse_rejects(job, chunks)
             return chunks
+
+    def _chunks(self, job: Job, told: Telling) -> list[Chunk]:
+        chunks = self.metadata.chunks.list(job.id)
+        if told.aside:  # the job is NEW: what came after it was asked for is not staged yet
+            return [c for c in chunks if c.state is not ChunkState.RECEIVED]
+        return list(chunks)
 
     def _table(self, job: Job) -> Table | None:
         if job.spec.type is JobType.REPLACE:
@@ -117,7 +158,7 @@ class Loader:
         target = job.spec.targets[0].folded
         return next((t for t in self.tables.tables(job.pool_id) if t.ref.folded == target), None)
 
-    def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> Chunk:
+    def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column], told: Telling) -> Chunk:
         """The chunk staged in the agreed types: again, from its raw bytes, where it was staged otherwise."""
         by_name = {fold(c.name): c for c in columns}
         counting = _columns_that_count(job, chunk, _staged_columns(chunk))
@@ -130,38 +171,48 @@ class Loader:
         )
         if fits and path.exists():
             return chunk
-        report = self.restage(job, chunk, _columns_that_count(job, chunk, columns))
+        wanted = _columns_that_count(job, chunk, columns)
+        if told.aside:
+            report = self.restage(job, chunk, wanted, aside=told.aside)
+            told.restaged[chunk.id] = told.aside / path.name
+        else:
+            report = self.restage(job, chunk, wanted)
         return replace(chunk, report=report)
 
-    def _commit(self, job: Job, chunks: Sequence[Chunk], told: _Telling) -> Receipt:
+    def _commit(self, job: Job, chunks: Sequence[Chunk], told: Telling) -> Receipt:
+        load = self._prepared(job, chunks, told)
+        crash_point("reduced")
+        with told.phase("commit"):
+            return self.tables.load(job.pool_id, load)
+
+    def _prepared(self, job: Job, chunks: Sequence[Chunk], told: Telling) -> Load:
         keys = _spelled(job.spec.key_columns, told.columns) if chunks else []
         if job.order_column and not keys:
             told.logs.append("duplicateRemovalColumn has no effect: the job has no keys.")
         with told.phase("reduce"):
             reduced = self._reduced(job, chunks, keys, told)
-        crash_point("reduced")
-        with told.phase("commit"):
-            return self.tables.load(job.pool_id, self._as_load(job, reduced, keys, told))
+        return self._as_load(job, reduced, keys, told)
 
-    def _reduced(self, job: Job, chunks: Sequence[Chunk], keys: Sequence[str], told: _Telling) -> Reduced:
-        files = [self._staged_file(job, chunk) for chunk in chunks]
+    def _reduced(self, job: Job, chunks: Sequence[Chunk], keys: Sequence[str], told: Telling) -> Reduced:
+        files = [self._staged_file(job, chunk, told) for chunk in chunks]
         order = _order_column(job, keys, chunks, told)
-        folder = self.staging_folder.scratch(job)
+        folder = told.aside or self.staging_folder.scratch(job)
         return self.reducer.reduce(
             files, told.columns, keys, order=order, allow_duplicate=job.spec.allow_duplicate, folder=folder
         )
 
-    def _staged_file(self, job: Job, chunk: Chunk) -> StagedFile:
+    def _staged_file(self, job: Job, chunk: Chunk, told: Telling) -> StagedFile:
         columns = _columns_that_count(job, chunk, _staged_columns(chunk))
+        path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
         return StagedFile(
-            self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id),
+            told.restaged.get(chunk.id, path),
             chunk.number,
             chunk.type,
             chunk.report.rows if chunk.report else 0,
             tuple(c for c in columns if c.type != UNKNOWN),
         )
 
-    def _as_load(self, job: Job, reduced: Reduced, keys: Sequence[str], told: _Telling) -> Load:
+    def _as_load(self, job: Job, reduced: Reduced, keys: Sequence[str], told: Telling) -> Load:
         return Load(
             job_id=job.id,
             fence=job.fence,
@@ -194,7 +245,7 @@ class Loader:
 
     def give_up(self, job: Job, line: str) -> None:
         """End a job in ERROR for a fault of the server."""
-        self._failed(job, Internal.code, (line,), _Telling())
+        self._failed(job, Internal.code, (line,), Telling())
         self._clean_up(job)
 
     def maintain(self, job: Job) -> None:
@@ -204,16 +255,14 @@ class Loader:
 
     # -- the end ---------------------------------------------------------------------------------------
 
-    def _done(self, job: Job, receipt: Receipt, told: _Telling) -> None:
+    def _done(self, job: Job, receipt: Receipt, told: Telling) -> None:
         told.chunks = told.chunks or list(self.metadata.chunks.list(job.id))
-        counts = _counts(told.chunks, receipt)
-        logs = [*told.logs, *receipt.logs, _summary(job, counts)]
+        counts = done_counts(told.chunks, receipt)
+        logs = [*told.logs, *receipt.logs, summary(job, counts)]
         self._finish(job, JobStatus.DONE, counts, logs, told, receipt=receipt)
 
-    def _failed(self, job: Job, code: str, logs: Sequence[str], told: _Telling) -> None:
-        rows = sum(c.report.rows for c in told.chunks if c.report)
-        rejected = sum(c.report.rejected for c in told.chunks if c.report)
-        counts = Counts(rows_in=rows + rejected, rejected=rejected, not_loaded=rows)
+    def _failed(self, job: Job, code: str, logs: Sequence[str], told: Telling) -> None:
+        counts = failed_counts(told.chunks)
         self._finish(job, JobStatus.ERROR, counts, [*told.logs, *logs], told, code=code)
 
     def _finish(
@@ -222,7 +271,7 @@ class Loader:
         status: JobStatus,
         counts: Counts,
         logs: Sequence[str],
-        told: _Telling,
+        told: Telling,
         *,
         receipt: Receipt | None = None,
         code: str | None = None,
@@ -261,6 +310,16 @@ class StagingFolder:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @contextmanager
+    def aside(self, job: Job) -> Iterator[Path]:
+        """A folder that is gone afterwards, for what must not touch the job."""
+        folder = self._pools / job.pool_id / "staging" / job.id / f"preview-{uuid4().hex}"
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def drop(self, pool_id: str, job_id: str) -> None:
         shutil.rmtree(self._pools / pool_id / "staging" / job_id, ignore_errors=True)
 
@@ -268,24 +327,6 @@ class StagingFolder:
         """Pool and job of everything that lies here."""
         for folder in self._pools.glob("*/staging/*"):
             yield folder.parent.parent.name, folder.name
-
-
-@dataclass
-class _Telling:
-    """What is known of a load so far, for its end."""
-
-    chunks: list[Chunk] = field(default_factory=list)
-    columns: list[Column] = field(default_factory=list)
-    logs: list[str] = field(default_factory=list)
-    phases_ms: dict[str, int] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            self.phases_ms[name] = round((time.monotonic() - start) * 1000)
 
 
 # -- one schema ----------------------------------------------------------------------------------------
@@ -312,7 +353,7 @@ def _has_place(column: Column, agreed: dict[str, Column], table: Table | None) -
     return table is None or fold(column.name) in agreed or table.column(column.name) is not None
 
 
-def _order_column(job: Job, keys: Sequence[str], chunks: Sequence[Chunk], told: _Telling) -> str | None:
+def _order_column(job: Job, keys: Sequence[str], chunks: Sequence[Chunk], told: Telling) -> str | None:
     if not (job.order_column and keys):
         return None
     wanted = fold(job.order_column)
@@ -390,7 +431,7 @@ def _spelled(names: Sequence[str], columns: Sequence[Column]) -> list[str]:
     return [by_name.get(fold(name), name) for name in names]
 
 
-# -- what the job's logs say ---------------------------------------------------------------------------
+# -- what ends a load ----------------------------------------------------------------------------------
 
 
 def _refuse_none(job: Job, chunks: Sequence[Chunk]) -> None:
@@ -406,8 +447,8 @@ def _refuse_failed(chunks: Sequence[Chunk]) -> None:
 
 
 def _refuse_rejects(job: Job, chunks: Sequence[Chunk]) -> None:
-    rejected = sum(c.report.rejected for c in chunks if c.report)
-    rows = sum(c.report.rows for c in chunks if c.report) + rejected
+    good, rejected = rows_of(chunks)
+    rows = good + rejected
     if not rejected:
         return
     allowed_rows, allowed_share = job.spec.max_rejected_rows, job.spec.max_rejected_share
@@ -422,58 +463,3 @@ def _refuse_rejects(job: Job, chunks: Sequence[Chunk]) -> None:
             f"All of them: GET /api/v1/pools/{job.pool_id}/jobs/{job.id}/rejects"
         ]
     )
-
-
-def _staging_logs(chunks: Sequence[Chunk]) -> list[str]:
-    lines: list[str] = []
-    for chunk in chunks:
-        report = chunk.report
-        if report is None:
-            continue
-        lines += [f"Chunk {chunk.number}: {note}" for note in report.notes]
-        lines += [
-            f"Chunk {chunk.number}: {cut.rows} values of the column {cut.column} were cut to {cut.length} "
-            f"characters; the longest had {cut.longest}."
-            for cut in report.cuts
-        ]
-    rejects = [_reject_line(c, r) for c in chunks if c.report for r in c.report.first_rejects]
-    return [*lines, *rejects[:_SHOWN_REJECTS]]
-
-
-def _reject_line(chunk: Chunk, reject: Reject) -> str:
-    where = f"Chunk {chunk.number}, line {reject.line}"
-    if reject.column is None:
-        return f"{where}: expected a readable record: {reject.expected}"
-    return f"{where}, column {reject.column}: {reject.value!r} found, expected {reject.expected}."
-
-
-def _counts(chunks: Sequence[Chunk], receipt: Receipt) -> Counts:
-    reports = [c.report for c in chunks if c.report]
-    rejected = sum(r.rejected for r in reports)
-    return Counts(
-        rows_in=sum(r.rows for r in reports) + rejected,
-        inserted=receipt.inserted,
-        updated=receipt.updated,
-        deleted=receipt.deleted,
-        not_found=receipt.not_found,
-        duplicates=receipt.duplicates,
-        rejected=rejected,
-    )
-
-
-def _summary(job: Job, counts: Counts) -> str:
-    parts = [
-        f"{value} {name}"
-        for name, value in (
-            ("inserted", counts.inserted),
-            ("updated", counts.updated),
-            ("deleted", counts.deleted),
-            ("not found", counts.not_found),
-            ("duplicates dropped", counts.duplicates),
-            ("rejected", counts.rejected),
-        )
-        if value
-    ]
-    nothing = "the table is empty now" if job.spec.type is JobType.REPLACE else "nothing changed"
-    done = ", ".join(parts) or nothing
-    return f"{job.spec.type} of {job.spec.target_name}: {counts.rows_in} rows in, {done}."

@@ -197,6 +197,7 @@ class PushSpec:
     foreign_keys: str | None = None
     max_rejected_rows: int | None = None
     max_rejected_share: float | None = None
+    strict_lengths: bool = False
 
     @property
     def key_columns(self) -> tuple[str, ...]:
@@ -246,8 +247,10 @@ class Reject:
     """A row that cannot be stored: where it stands, what it says, what was expected.
 
     ``line`` counts from 1 in the file as it was sent (for Parquet: the row, from 1). ``raw`` is the
-    record's text where there is one. ``byte_offset`` is where the record starts in a text file, in bytes
-    from 0, as it was sent but uncompressed; None for Parquet.
+    record's text where there is one, or its values as JSON. ``byte_offset`` is where the record starts in a
+    text file, in bytes from 0, as it was sent but uncompressed; None for Parquet. ``whole``: ``raw`` is all
+    that was sent, so that the row can be sent again. ``base64`` has the record's bytes where the charset does
+    not have them all, and ``raw`` can't show them.
     """
 
     line: int
@@ -257,11 +260,26 @@ class Reject:
     code: str
     raw: str | None = None
     byte_offset: int | None = None
+    whole: bool = True
+    base64: str | None = None
+
+
+@dataclass(frozen=True)
+class RejectCount:
+    """So many rows were rejected for one reason."""
+
+    code: str
+    column: str | None
+    rows: int
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not."""
+    """The result of staging one chunk; ``rows`` were written, ``rejected`` were not.
+
+    ``overlong`` are like ``cuts``, but of strings that were rejected for their length. ``header`` are the
+    names of a text file with rejects, as the file has them.
+    """
 
     rows: int
     rejected: int
@@ -269,6 +287,9 @@ class StageReport:
     cuts: tuple[Cut, ...] = ()
     first_rejects: tuple[Reject, ...] = ()
     notes: tuple[str, ...] = ()
+    rejected_by: tuple[RejectCount, ...] = ()
+    overlong: tuple[Cut, ...] = ()
+    header: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -309,6 +330,7 @@ class Job:
     deleted_at: datetime | None = None
     counts: Counts | None = None
     error_code: str | None = None
+    replayed_by: str | None = None  # the job that got the rejects of this one
     phases_ms: dict[str, int] = field(default_factory=dict)
     logs: tuple[str, ...] = ()
 

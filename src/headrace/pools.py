@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 from headrace.access import visible
-from headrace.errors import InvalidRequest, NotFound, QueryRefused
+from headrace.errors import InvalidRequest, NotFound
 from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
 from headrace.tables import Answer, ExportFormat, TableEngine
@@ -104,8 +104,7 @@ class Pools:
 
     def query(self, pool_id: str, sql: str, max_rows: int | None, seconds: float | None) -> Answer:
         """One SELECT, within the smaller of the caller's and the server's limits."""
-        if not self.all_tables(pool_id):
-            raise QueryRefused("The pool has no tables yet.")
+        self.get(pool_id)
         return self.tables.reader.query(
             pool_id,
             sql,

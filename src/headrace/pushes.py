@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import uuid4
 
 from headrace.chunks import ChunkStore, Incoming
 from headrace.crashpoints import crash_point
 from headrace.datepatterns import UnsupportedPattern, read_pattern
-from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound, TooLarge
+from headrace.errors import (
+    ChunkUnreadable,
+    InvalidRequest,
+    JobLocked,
+    JobNotNew,
+    NotFound,
+    StillStaging,
+    TooLarge,
+)
+from headrace.hints import separator_of
 from headrace.metadata import Metadata
 from headrace.model import (
     Chunk,
@@ -29,7 +36,9 @@ from headrace.model import (
     fold,
     now,
 )
+from headrace.rejected import RejectFiles, Teller, ToldReject, as_csv
 from headrace.staging import Stager
+from headrace.telling import Outlook
 
 _LONGEST_NAME = 512
 
@@ -57,7 +66,10 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Pushes:
-    """``on_chunk`` and ``on_queue`` wake whoever stages and loads."""
+    """``on_chunk`` and ``on_queue`` wake whoever stages and loads.
+
+    ``await_staged`` waits so many seconds for the chunks of a job; ``foresee`` says what its load would do.
+    """
 
     metadata: Metadata
     chunks: ChunkStore
@@ -66,6 +78,10 @@ class Pushes:
     on_chunk: Callable[[Chunk], None]
     on_queue: Callable[[], None]
     on_delete: Callable[[Job], None]
+    rejects: RejectFiles
+    await_staged: Callable[[str, float], bool]
+    foresee: Callable[[Job], Outlook]
+    preview_seconds: float
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -108,10 +124,9 @@ class Pushes:
 
     def execute(self, pool_id: str, job_id: str, order_column: str | None) -> None:
         """NEW to QUEUED before the answer. Raises JobNotNew."""
-        job = self.get(pool_id, job_id)
+        self.get(pool_id, job_id)
         if not self.metadata.jobs.queue(job_id, order_column or None, now()):
-            status = self.get(pool_id, job_id).status
-            raise JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {status}.")
+            raise _not_new(self.get(pool_id, job_id))
         crash_point("queued")
         self.on_queue()
 
@@ -122,15 +137,43 @@ class Pushes:
         if status in (JobStatus.NEW, JobStatus.QUEUED):
             self.on_delete(job)
 
-    def rejects(self, pool_id: str, job_id: str, *, limit: int, offset: int) -> list[dict[str, object]]:
+    def preview(self, pool_id: str, job_id: str, order_column: str | None) -> Outlook:
+        """What ``execute`` would do with the chunks that are here now; the job stays NEW.
+
+        Raises JobNotNew, StillStaging, Busy.
+        """
+        job = self._new(pool_id, job_id)
+        if not self.await_staged(job.id, self.preview_seconds):
+            raise StillStaging
+        try:
+            outlook = self.foresee(replace(job, order_column=order_column or None))
+        except Exception:
+            self._new(pool_id, job_id)  # executed meanwhile, and its files went under our hands
+            raise
+        self._new(pool_id, job_id)
+        return outlook
+
+    def _new(self, pool_id: str, job_id: str) -> Job:
+        """The job if it is NEW. Raises JobNotNew."""
+        job = self.get(pool_id, job_id)
+        if job.status is not JobStatus.NEW:
+            raise _not_new(job)
+        return job
+
+    # -- rejects ---------------------------------------------------------------------------------------
+
+    def rejects_of(self, pool_id: str, job_id: str, *, limit: int, offset: int) -> list[ToldReject]:
         """Rows of the job that could not be stored, in the order of chunks and lines."""
         job = self.ledger_entry(pool_id, job_id)
-        found = (
-            {"chunk": chunk.number, **json.loads(line)}
-            for chunk in self.metadata.chunks.list(job.id)
-            for line in _lines(self.chunks.rejects(job.id, chunk.id))
-        )
-        return list(islice(found, offset, offset + limit))
+        chunks = self.metadata.chunks.list(job.id)
+        teller = Teller(job, chunks)
+        return [teller.told(*found) for found in self.rejects.page(chunks, limit=limit, offset=offset)]
+
+    def rejects_as_csv(self, pool_id: str, job_id: str, *, limit: int | None, offset: int) -> Iterator[bytes]:
+        """The same as lines of a CSV."""
+        job = self.ledger_entry(pool_id, job_id)
+        chunks = self.metadata.chunks.list(job.id)
+        return as_csv(Teller(job, chunks), chunks, self.rejects.page(chunks, limit=limit, offset=offset))
 
     # -- chunks ----------------------------------------------------------------------------------------
 
@@ -190,6 +233,10 @@ _LONGEST_ENVELOPE = 64 << 10
 """Multipart boundaries and part headers count in Content-Length, not as the chunk."""
 
 
+def _not_new(job: Job) -> JobNotNew:
+    return JobNotNew(f"Only a NEW job can be executed; the job {job.id} is {job.status}.")
+
+
 def _kept(arrival: Arrival) -> Path:
     try:
         return arrival.incoming.keep()
@@ -202,12 +249,6 @@ _SHOWN = {FileType.PARQUET: "Parquet", FileType.CSV: "CSV"}
 
 def _too_large(limit: int) -> str:
     return f"A chunk may have {limit} bytes; split the file and send its parts as chunks of the same job."
-
-
-def _lines(path: Path) -> Iterator[str]:
-    if path.exists():
-        with path.open(encoding="utf-8") as lines:
-            yield from lines
 
 
 # -- what can be refused at once -----------------------------------------------------------------------
@@ -273,6 +314,9 @@ def _refuse_without_keys(spec: PushSpec, file_type: FileType, columns: Sequence[
             f"Internal error while validating the {_SHOWN[file_type]}: the key columns "
             f"{', '.join(lacking)} are not among its columns {', '.join(columns)}.",
             attribute="keys",
+            hint=separator_of(columns[0], spec.csv.separator if spec.csv else None)
+            if len(columns) == 1
+            else None,
         )
 
 

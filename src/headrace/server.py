@@ -26,6 +26,8 @@ from headrace.model import KeyKind, Permission
 from headrace.pools import Pools
 from headrace.pushes import Pushes
 from headrace.reducing import Reducer
+from headrace.rejected import RejectFiles
+from headrace.replays import Replays
 from headrace.settings import Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
@@ -130,8 +132,9 @@ def build(settings: Settings, folder: Path) -> Parts:
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging_folder = StagingFolder(pools_folder)
     celonis = settings.string_profile is StringProfile.CELONIS
+    rejects = RejectFiles(pools_folder)
     staging = Staging(
-        metadata, chunks, tables, stager, staging_folder, CELONIS_STRING_LENGTH if celonis else None
+        metadata, chunks, tables, stager, staging_folder, rejects, CELONIS_STRING_LENGTH if celonis else None
     )
     loader = Loader(metadata, chunks, tables, reducer, staging.again, staging_folder)
     worker = Worker(
@@ -142,10 +145,22 @@ def build(settings: Settings, folder: Path) -> Parts:
         lease_seconds=settings.lease_seconds,
     )
     draining = threading.Event()
+    pushes = Pushes(
+        metadata,
+        chunks,
+        stager,
+        settings.max_chunk_bytes,
+        worker.stage,
+        worker.wake,
+        worker.forget,
+        rejects,
+        worker.await_staged,
+        loader.preview,
+        settings.sql_seconds,
+    )
     services = Services(
-        pushes=Pushes(
-            metadata, chunks, stager, settings.max_chunk_bytes, worker.stage, worker.wake, worker.forget
-        ),
+        pushes=pushes,
+        replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         access=Access(metadata),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     lease_seconds: int = Field(
         60, gt=0, description="a load without a sign of life for so long is taken over"
     )
-    sql_seconds: float = Field(30.0, gt=0, description="longest time that a query may take")
+    sql_seconds: float = Field(
+        30.0, gt=0, description="longest time that a query may take, or a dry run wait for staging"
+    )
     sql_rows: int = Field(10_000, gt=0, description="most rows that a query answers")
     sql_memory_mb: int = Field(512, ge=128, description="memory that one query may use, in MB")
     sql_processes: int = Field(2, ge=1, description="queries that run at the same time")

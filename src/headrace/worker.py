@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -21,6 +22,7 @@ from headrace.metadata import Metadata
 from headrace.model import (
     STRING,
     Chunk,
+    ChunkState,
     ChunkType,
     Column,
     ColumnKind,
@@ -35,6 +37,7 @@ from headrace.model import (
     fold,
     now,
 )
+from headrace.rejected import RejectFiles
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine
 
@@ -53,6 +56,7 @@ class Staging:
     tables: TableEngine
     stager: Stager
     folder: StagingFolder
+    rejects: RejectFiles
     string_length: int | None
 
     def stage(self, chunk: Chunk) -> None:
@@ -78,27 +82,44 @@ class Staging:
         self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
         crash_point("stage-recorded")
 
-    def again(self, job: Job, chunk: Chunk, columns: Sequence[Column]) -> StageReport:
-        """Stage a chunk once more, in the columns that its job agreed on. Raises ChunkFailed."""
+    def again(
+        self, job: Job, chunk: Chunk, columns: Sequence[Column], *, aside: Path | None = None
+    ) -> StageReport:
+        """Stage a chunk once more, in the columns that its job agreed on. Raises ChunkFailed.
+
+        With ``aside`` into that folder, and nobody is told.
+        """
         start = time.monotonic()
         wanted = {fold(c.name): c for c in columns}
-        report = self._run(job, chunk, wanted, frozenset(wanted))
+        report = self._run(job, chunk, wanted, frozenset(wanted), aside)
+        if aside:
+            return report
         self.metadata.chunks.staged(chunk.id, report, _ms_since(start))
         return report
 
-    def _run(self, job: Job, chunk: Chunk, wanted: dict[str, Column], fixed: frozenset[str]) -> StageReport:
+    def _run(
+        self,
+        job: Job,
+        chunk: Chunk,
+        wanted: dict[str, Column],
+        fixed: frozenset[str],
+        aside: Path | None = None,
+    ) -> StageReport:
         source = self.chunks.path(job.id, chunk.id)
+        target, rejects = self.folder.path(job.pool_id, job.id, chunk.id), self.rejects.path(chunk)
         try:
             task = StageTask(
                 source=source,
-                target=self.folder.path(job.pool_id, job.id, chunk.id),
-                rejects=self.chunks.rejects(job.id, chunk.id),
+                target=aside / target.name if aside else target,
+                rejects=aside / rejects.name if aside else rejects,
                 file_type=chunk.file_type,
                 csv=job.spec.csv or CsvOptions(),
                 wanted=wanted,
                 fixed=fixed,
                 keys=frozenset(map(fold, job.spec.key_columns)),
                 string_length=job.spec.fallback_length or self.string_length,
+                strict_lengths=job.spec.strict_lengths,
+                deletes=chunk.type is ChunkType.DELETE,
             )
             return self.stager.stage(task)
         except HeadraceError:
@@ -206,8 +227,25 @@ class Worker:
 
     def forget(self, job: Job) -> None:
         """A client deleted the job before it ran."""
-        self._loader.chunks.forget(job.id)
+        self._loader.chunks.drop(job.id)
         self._loader.staging_folder.drop(job.pool_id, job.id)
+        self._staging.rejects.drop(job.pool_id, job.id)
+
+    def await_staged(self, job_id: str, seconds: float) -> bool:
+        """Returns when no chunk of the job waits to be staged; False if that takes longer."""
+        deadline = time.monotonic() + seconds
+        while True:
+            wakes = self._wakes
+            if all(c.state is not ChunkState.RECEIVED for c in self._metadata.chunks.list(job_id)):
+                return True
+            with self._wake:
+                left = deadline - time.monotonic()
+                if (
+                    self._stopping.is_set()
+                    or left <= 0
+                    or not self._wake.wait_for(partial(self._woken_since, wakes), left)
+                ):
+                    return False
 
     # -- recovery --------------------------------------------------------------------------------------
 
@@ -228,6 +266,7 @@ class Worker:
         for job_id in present:
             known = [c.id for c in self._metadata.chunks.list(job_id)] if job_id in alive else []
             try:
+                self._adopt_rejects(job_id)
                 chunks.sweep(job_id, known)
             except OSError:
                 log.exception("could not sweep", job=job_id)
@@ -236,6 +275,13 @@ class Worker:
         for pool_id, job_id in staged:
             if job_id not in alive:
                 folder.drop(pool_id, job_id)
+
+    def _adopt_rejects(self, job_id: str) -> None:
+        """Headrace 0.1 kept them beside the raw chunks."""
+        for chunk in self._metadata.chunks.list(job_id):
+            old = self._loader.chunks.path(job_id, f"{chunk.id}.rejects.ndjson")
+            if old.exists():
+                self._staging.rejects.adopt(old, chunk)
 
     # -- loops -----------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import subprocess
@@ -15,13 +17,12 @@ from pydantic_core import PydanticUndefined
 
 import headrace.metadata.jobs
 from harness import RunningServer, own_job, run_job, sql
-from headrace import __version__, csvrecords
+from headrace import __version__, hints
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import HeadraceError, LoadFailed
 from headrace.model import ChunkState, ColumnKind, JobStatus
 from headrace.settings import Settings
-from headrace.staging import rejects
 from headrace.web.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -91,11 +92,45 @@ def test_errors() -> None:
 
 
 def test_codes_of_rejects() -> None:
-    ours = re.findall(r"MalformedRecord\(\s*\"([\w-]+)\"", Path(csvrecords.__file__).read_text())
-    ours += re.findall(r"'([\w-]+)' AS code", Path(rejects.__file__).read_text())
+    """Every code that the source can give a reject, wherever it does so."""
+    made = {"MalformedRecord", "BadRecord", "Fault", "Reject"}
+    ours = {
+        word.value
+        for path in (ROOT / "src").rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") in made
+        for word in call.args
+        if isinstance(word, ast.Constant) and re.fullmatch(r"[a-z]+(-[a-z0-9]+)*", str(word.value))
+    }
     written = [coded(row[0])[0] for row in rows("docs/errors.md") if len(row) == 2 and row[0] != "code"]
-    assert len(set(ours)) > 5
-    assert sorted(written) == sorted(set(ours))
+    assert {"value-does-not-fit", "too-long-for-column", "unclosed-quote"} <= ours
+    assert sorted(written) == sorted(ours)
+
+
+def test_hints_know_no_other_codes() -> None:
+    source = Path(hints.__file__).read_text()
+    named = set(re.findall(r'"([a-z]+(?:-[a-z]+)+)"', source)) - {"utf-8"}
+    written = {coded(row[0])[0] for row in rows("docs/errors.md") if len(row) == 2 and row[0] != "code"}
+    assert len(named) > 5
+    assert named <= written
+
+
+def test_a_problem_and_a_reject_look_as_written(api: httpx.Client, pool: str) -> None:
+    reject, problem = (json.loads(block) for block in blocks("docs/errors.md", "json"))
+    reply = api.get(f"/api/v1/pools/{pool}/tables/orders")
+    assert (reply.status_code, list(reply.json())) == (404, list(problem))
+    columns = [
+        {"columnName": "amount", "columnType": "FLOAT", "decimals": 2},
+        {"columnName": "day", "columnType": "DATE"},
+    ]
+    lines = ["id,name,amount,day", *["1,x,1,2024-01-01"] * 5, '4711,Ada,"12,50",2024-01-01']
+    data, more = "\n".join(lines).encode(), {"fileType": "CSV", "tableSchema": {"columns": columns}}
+    job = run_job(api, pool, "t", [data], **more)
+    [shown] = api.get(f"/api/v1/pools/{pool}/jobs/{job['id']}/rejects").json()
+    assert {**shown, "byteOffset": None} == reject
+    sentence = f"Chunk 1, line 7, column amount: {reject['message']} Likely: {reject['hint']}."
+    assert job["logs"][:2] == [sentence, f"  {reject['marked']}"]
+    assert sentence in " ".join(document("docs/errors.md").split())
 
 
 def test_routes() -> None:
@@ -238,7 +273,7 @@ def test_a_key_is_made_as_the_operations_say(server: RunningServer, tmp_path: Pa
 def test_things_lie_where_the_documents_say(
     server: RunningServer, pool: str, api: httpx.Client, name: str
 ) -> None:
-    run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")
+    run_job(api, pool, "t", [b"a\n1,2\n"], fileType="CSV", maxRejectedRows=1)
     tree = document(name).partition("    headrace-data/")[2].partition("\n\n")[0].splitlines()[1:]
     written = {part for line in tree for part in line.strip().split("  ")[0].split(", ")}
     top = {part.partition("/")[0] for part in written}

@@ -294,12 +294,17 @@ class Push:
         for (name, _), value in zip(chunk.columns, row, strict=True):
             if self._counts(chunk, name.casefold()):
                 column = wanted[name.casefold()]
-                values[column.folded] = self._cut(column, convert(value, column.kind))
+                values[column.folded] = self._cut(chunk, column, convert(value, column.kind))
         return values
 
-    def _cut(self, column: Column, value: Value) -> Value:
+    def _cut(self, chunk: Chunk, column: Column, value: Value) -> Value:
         declared = self._declared.get(column.folded)
         length = (declared.length if declared else None) or self.job.spec.fallback_length
+        strict = self.job.spec.strict_lengths and (
+            chunk.type is ChunkType.UPSERT or column.folded in self.job.keys
+        )
+        if strict and isinstance(value, str) and length and len(value) > length:
+            raise Bad
         return value[:length] if isinstance(value, str) and length else value
 
     def refuse_rejects(self) -> None:

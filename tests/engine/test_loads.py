@@ -42,6 +42,7 @@ from headrace.model import (
 from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import ExportFormat
+from headrace.telling import Outlook
 
 PROGRAMS = int(os.environ.get("HEADRACE_LOAD_PROGRAMS", "200"))
 SEED = int(os.environ.get("HEADRACE_LOAD_SEED", "807733853"))
@@ -78,8 +79,21 @@ class Loads:
             else:
                 with pytest.raises(InvalidRequest):
                     self._send(sent, chunk)
-        self._pushes.execute(self.pool, sent.id, job.order)
-        return wait_for(lambda: self._final(sent), every=0.005)
+        return self.execute(sent, job.order)
+
+    def new(self, job: model.Job) -> Job:
+        """A job that waits for its execution."""
+        sent = self._pushes.create(self.pool, job.spec, self._key)
+        for chunk in job.chunks:
+            self._send(sent, chunk)
+        return sent
+
+    def preview(self, job: Job, order: str | None = None) -> Outlook:
+        return self._pushes.preview(self.pool, job.id, order)
+
+    def execute(self, job: Job, order: str | None = None) -> Job:
+        self._pushes.execute(self.pool, job.id, order)
+        return wait_for(lambda: self._final(job), every=0.005)
 
     def _send(self, job: Job, chunk: Chunk) -> None:
         data = as_csv(chunk) if chunk.csv else as_parquet(chunk)

@@ -44,6 +44,7 @@ from headrace.model import (
     FileType,
     PushSpec,
     Reject,
+    RejectCount,
     StageReport,
     decimal,
     fold,
@@ -82,6 +83,8 @@ def task_of(folder: Path, data: bytes, *wanted: Column, fixed: bool = False, **m
         fixed=frozenset(names if fixed else ()),
         keys=frozenset(more.pop("keys", ())),
         string_length=more.pop("string_length", None),
+        strict_lengths=more.pop("strict_lengths", False),
+        deletes=more.pop("deletes", False),
     )
 
 
@@ -99,7 +102,9 @@ class Chunks:
         rejects = task.rejects.read_bytes().splitlines() if task.rejects.exists() else []
         found = Staged(report, *_read(task.target), [json.loads(line) for line in rejects])
         assert (found.report.rows, found.report.rejected) == (len(found.rows), len(found.rejects))
-        assert [vars(r) for r in found.report.first_rejects] == found.rejects[:10]
+        first, shown = found.rejects[:10], [vars(r) for r in found.report.first_rejects]
+        assert [{**r, "raw": ""} for r in shown] == [{**r, "raw": ""} for r in first]
+        assert all(s["raw"] == f["raw"] for s, f in zip(shown, first, strict=True) if len(f["raw"]) <= 2000)
         task.rejects.unlink(missing_ok=True)
         return found
 
@@ -289,6 +294,65 @@ def test_the_first_bad_column_of_a_row_is_named(chunks: Chunks) -> None:
 def test_a_long_bad_value_is_shown_in_part(chunks: Chunks) -> None:
     staged = chunks.both(f"n,t\n{'9' * 5000},a\n", NUMBER)
     assert staged.rejects[0]["value"] == "9" * 200
+
+
+def test_a_row_is_kept_whole_up_to_a_mebibyte(chunks: Chunks) -> None:
+    long = 1_048_540
+    staged = chunks.both(f"n,t\nx,{'a' * long}\nx,{'a' * (long + 100)}\n", NUMBER)
+    assert [(len(r["raw"]), r["whole"]) for r in staged.rejects] == [(long + 16, True), (2000, False)]
+    assert json.loads(staged.report.first_rejects[0].raw or "") == {"n": "x", "t": "a" * 200}
+
+
+def test_of_many_columns_the_report_shows_those_beside_the_bad_one(chunks: Chunks) -> None:
+    names = [f"c{n}" for n in range(400)]
+    line = ["x" if n == 200 else "value" for n in range(400)]
+    staged = chunks.both(f"{','.join(names)}\n{','.join(line)}\n", Column("c200", INTEGER))
+    assert list(json.loads(staged.report.first_rejects[0].raw or "")) == names[196:205]
+    assert len(json.loads(staged.rejects[0]["raw"])) == 400
+
+
+def test_rejects_are_counted_by_their_reason(chunks: Chunks) -> None:
+    staged = chunks.both("n,t\nx,a\n1\ny,b\n2,c\n3,d,e\n1\n", NUMBER)
+    assert staged.report.rejected_by == (
+        RejectCount("value-does-not-fit", "n", 2),
+        RejectCount("too-few-fields", None, 2),
+        RejectCount("too-many-fields", None, 1),
+    )
+    assert staged.report.header == ("n", "t")
+
+
+def test_strict_lengths_reject_what_would_be_cut(chunks: Chunks) -> None:
+    data = "t,u\nabcd,äöüß\näöüßx,x\nabcdef,y\n,z\n"
+    wanted = Column("t", STRING, 4)
+    cut, strict = chunks.both(data, wanted), chunks.both(data, wanted, strict_lengths=True)
+    assert (cut.report.cuts, cut.report.rejected) == ((Cut("t", 4, 2, 6),), 0)
+    assert (strict.report.cuts, strict.report.overlong) == ((), (Cut("t", 4, 2, 6),))
+    assert strict.rows == [("abcd", "äöüß"), (None, "z")]
+    assert [(r["line"], r["column"], r["value"], r["expected"], r["code"]) for r in strict.rejects] == [
+        (3, "t", "äöüßx", "at most 4 characters, not 5", "too-long-for-column"),
+        (4, "t", "abcdef", "at most 4 characters, not 6", "too-long-for-column"),
+    ]
+
+
+def test_strict_lengths_hold_for_strings_without_a_length_of_their_own(chunks: Chunks) -> None:
+    staged = chunks.both("a,b\nabc,xy\n", string_length=2, strict_lengths=True)
+    assert [r["column"] for r in staged.rejects] == ["a"]
+
+
+def test_strict_lengths_of_a_delete_chunk_are_those_of_its_keys(chunks: Chunks) -> None:
+    data, more = "k,v\nab,toolong\nabc,x\n", {"keys": ["k"], "string_length": 2, "deletes": True}
+    staged = chunks.both(data, strict_lengths=True, **more)
+    assert (staged.rows, [r["column"] for r in staged.rejects]) == ([("ab", "to")], ["k"])
+
+
+def test_bytes_that_are_no_text_make_a_row_that_cannot_be_sent_again(chunks: Chunks) -> None:
+    rows = pa.table({"n": pa.array(["x", "y", "z"]), "b": pa.array(["é".encode(), None, b"\xff"])})
+    staged = chunks.both(parquet(rows), NUMBER)
+    assert [(json.loads(r["raw"]), r["whole"]) for r in staged.rejects] == [
+        ({"n": "x", "b": "é"}, True),
+        ({"n": "y", "b": None}, True),
+        ({"n": "z", "b": "\\xFF"}, False),
+    ]
 
 
 @pytest.mark.parametrize("data", ["a,b", "a,b\n", "a,b\r\n\r\n", "\n\na,b"])

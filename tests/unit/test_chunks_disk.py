@@ -79,7 +79,7 @@ def test_discard_leaves_nothing_and_may_be_repeated(chunks: DiskChunks) -> None:
             incoming.discard()
         assert names(chunks.path("job", "")) == []
     late = chunks.receive("job", "chunk")
-    chunks.forget("job")
+    chunks.drop("job")
     late.discard()
 
 
@@ -152,17 +152,15 @@ def test_a_disk_may_be_full_at_the_end_only(chunks: DiskChunks, monkeypatch: pyt
     assert names(chunks.path("job", "")) == []
 
 
-def test_drop_keeps_the_rejects_and_forget_nothing(chunks: DiskChunks, tmp_path: Path) -> None:
+def test_drop_keeps_nothing_of_its_job(chunks: DiskChunks, tmp_path: Path) -> None:
     for chunk in ("a", "b"):
         keep(chunks, "job", chunk)
     keep(chunks, "other", "c")
-    chunks.rejects("job", "a").write_text("{}\n")
     assert sorted(chunks.jobs()) == ["job", "other"]
     for _ in range(2):
         chunks.drop("job")
-        assert names(tmp_path / "chunks") == ["job", "job/a.rejects.ndjson", "other", "other/c"]
+        assert names(tmp_path / "chunks") == ["other", "other/c"]
     for _ in range(2):
-        chunks.forget("job")
         chunks.drop("other")
         assert names(tmp_path / "chunks") == []
 
@@ -171,16 +169,14 @@ def test_sweep_keeps_what_was_recorded(chunks: DiskChunks, tmp_path: Path) -> No
     for chunk in ("recorded", "unknown"):
         keep(chunks, "job", chunk)
     half = chunks.receive("job", "half")
-    chunks.rejects("job", "recorded").write_text("{}\n")
     chunks.sweep("job", ["recorded", "elsewhere"])
     half.discard()
-    assert names(tmp_path / "chunks" / "job") == ["recorded", "recorded.rejects.ndjson"]
+    assert names(tmp_path / "chunks" / "job") == ["recorded"]
     chunks.sweep("no such job", [])
 
 
 def test_sweep_closes_what_it_opens(chunks: DiskChunks) -> None:
     keep(chunks, "job", "chunk")
-    chunks.rejects("job", "chunk").touch()
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         chunks.drop("job")

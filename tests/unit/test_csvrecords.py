@@ -13,7 +13,15 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from headrace import csvrecords
-from headrace.csvrecords import BadRecord, Dialect, MalformedRecord, direct_dialect, first_record, rewrite
+from headrace.csvrecords import (
+    BadRecord,
+    Dialect,
+    MalformedRecord,
+    direct_dialect,
+    first_record,
+    records_of,
+    rewrite,
+)
 
 CONNECTION = duckdb.connect(config={"threads": "1"})
 FOLDER = Path(tempfile.mkdtemp(prefix="headrace-csv-"))
@@ -120,7 +128,7 @@ BAD: list[tuple[bytes, Dialect, Rows, list[tuple[int, str, str]]]] = [
     (b"a,b\n  \n3,4", Dialect(), [["3", "3", "4"]], [(2, "too-few-fields", "  ")]),
     (b"a,b\n1,2,3\n3,4", Dialect(), [["3", "3", "4"]], [(2, "too-many-fields", "1,2,3")]),
     (b'a,b\n1,2,""\n3,4', Dialect(), [["3", "3", "4"]], [(2, "too-many-fields", '1,2,""')]),
-    (b'a,b\n1,"x\n3,4\n', Dialect(), [["3", "3", "4"]], [(2, "unclosed-quote", '1,"x\n3,4')]),
+    (b'a,b\n1,"x\n3,4\n', Dialect(), [["3", "3", "4"]], [(2, "unclosed-quote", '1,"x')]),
     (b'a,b\n1,"', Dialect(), [], [(2, "unclosed-quote", '1,"')]),
     (
         b'a,b\n1,"x\n3\n"5"6,7\n8,9\n',
@@ -132,9 +140,9 @@ BAD: list[tuple[bytes, Dialect, Rows, list[tuple[int, str, str]]]] = [
         b'a,b\n"x\n3\n\n4,5\r\n',
         Dialect(),
         [["5", "4", "5"]],
-        [(2, "unclosed-quote", '"x\n3\n\n4,5'), (3, "too-few-fields", "3")],
+        [(2, "unclosed-quote", '"x'), (3, "too-few-fields", "3")],
     ),
-    (b'a,"b\n1,2\n', Dialect(), [["2", "1", "2"]], [(1, "unclosed-quote", 'a,"b\n1,2')]),
+    (b'a,"b\n1,2\n', Dialect(), [["2", "1", "2"]], [(1, "unclosed-quote", 'a,"b')]),
     (b"a,b\n1,\xff\n3,4", Dialect(), [["3", "3", "4"]], [(2, "undecodable", "1,\ufffd")]),
     (b'a,b\n1,"\xff\n"\n3,4', Dialect(), [["4", "3", "4"]], [(2, "undecodable", '1,"\ufffd\n"')]),
     (b"a,b\n1,\xed\xa0\x80\n3,4", Dialect(), [["3", "3", "4"]], [(2, "undecodable", "1,\ufffd\ufffd\ufffd")]),
@@ -152,10 +160,54 @@ def test_bad_records_are_named_and_the_others_kept(
     assert [(b.line, b.code, b.raw) for b in bad] == problems
 
 
-def test_raw_text_is_cut() -> None:
-    _, bad = records(b"a,b\n" + b"x" * 5000 + b"\n" + b'"' + b"y\n" * 5000, 2)
-    assert [len(b.raw) for b in bad[:2]] == [2000, 2000]
-    assert [b.message for b in bad[:2]] == ["1 fields instead of 2", "a quote is opened and never closed"]
+def test_raw_text_is_kept_whole_up_to_a_mebi() -> None:
+    longest = 1 << 20
+    _, bad = records(
+        b"a,b\n" + b"x" * longest + b"\n" + b"x" * (longest + 1) + b"\n" + b'"' + b"y\n" * 500, 2
+    )
+    assert [(len(b.raw), b.whole) for b in bad[:3]] == [(longest, True), (2000, False), (2, True)]
+    assert bad[2].message == "a quote is opened and never closed"
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "raw", "kept"),
+    [
+        (b"a,b\n1\n", "utf-8", "1", None),
+        (b"a,b\n1,caf\xe9\n", "utf-8", "1,caf\ufffd", b"1,caf\xe9"),
+        (b"a,b\n1,caf\x81\xe9\n", "cp1252", "1,caf\ufffdé", b"1,caf\x81\xe9"),
+    ],
+)
+def test_bytes_of_records_that_the_charset_does_not_have_are_kept(
+    data: bytes, charset: str, raw: str, kept: bytes | None
+) -> None:
+    _, [bad] = records(data, 2, Dialect(charset=charset))
+    assert (bad.raw, bad.data, bad.whole) == (raw, kept, True)
+
+
+def test_bytes_that_are_not_sure_are_not_kept() -> None:
+    _, [bad] = records("a,b\n1,".encode("utf-16-le") + b"\x00\xd8\n\x00", 2, Dialect(charset="utf-16-le"))
+    assert (bad.code, bad.data, bad.whole) == ("undecodable", None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "dialect", "expected"),
+    [
+        ('1,"x', Dialect(quote=""), [["1", '"x']]),
+        ('1,"x\n3\n"5"6,7', Dialect(quote=""), [["1", '"x'], ["3"], ['"5"6', "7"]]),
+        ("1;2", Dialect(";"), [["1", "2"]]),
+        ('1,"x\ny"', Dialect(), [["1", "x\ny"]]),
+        ("1,x|2,y", Dialect(line_ending="|"), [["1", "x"], ["2", "y"]]),
+        ("", Dialect(), []),
+    ],
+)
+def test_records_of_a_text(text: str, dialect: Dialect, expected: list[list[str]]) -> None:
+    assert records_of(text, dialect) == expected
+
+
+@pytest.mark.parametrize("text", ['1,"x', '"1"2'])
+def test_a_text_that_holds_no_whole_records(text: str) -> None:
+    with pytest.raises(MalformedRecord):
+        records_of(text, Dialect())
 
 
 def test_lines_that_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -438,6 +438,53 @@ def test_chunks_of_jobs_that_will_not_run_need_no_staging(books: Books) -> None:
     assert books.jobs.unfinished([]) == set()
 
 
+# -- rejects that are sent again -----------------------------------------------------------------------
+
+
+def replay_of(books: Books, of: Job, name: str) -> bool:
+    job = Job(name, "p", PushSpec("t"), JobStatus.QUEUED, START, START, queued_at=START)
+    sent = Chunk(f"{name}-1", name, "p", 1, ChunkType.UPSERT, 10, "sha", FileType.CSV, START)
+    return books.jobs.add_replay(of, job, [sent])
+
+
+def done(books: Books) -> Job:
+    books.queued()
+    job = books.claim()
+    assert job and books.finish(job)
+    return books.job(job.id)
+
+
+def test_rejects_are_replayed_once_however_many_try(books: Books) -> None:
+    of = done(books)
+    assert sorted(map(str, at_once(lambda n: replay_of(books, of, f"r{n}")))) == [*["False"] * 7, "True"]
+    holder = books.job(of.id).replayed_by
+    assert holder
+    assert {j.id for j in books.jobs.list("p")} == {of.id, holder}
+    assert [c.job_id for c in books.chunks.unstaged()] == [holder]
+    books.chunks.staged(f"{holder}-1", StageReport(1, 0, ()), 1)
+    assert books.claimed() == holder
+
+
+def test_rejects_are_free_again_when_their_job_ended_in_error(books: Books) -> None:
+    of = done(books)
+    assert replay_of(books, of, "first") and not replay_of(books, of, "second")
+    books.chunks.staged("first-1", StageReport(1, 0, ()), 1)
+    job = books.claim()
+    assert job and not replay_of(books, of, "second")
+    assert books.finish(job, JobStatus.ERROR)
+    assert replay_of(books, of, "second")
+    books.jobs.delete("p", "second", START)  # while it waits: it ends in ERROR
+    assert replay_of(books, of, "third")
+    assert books.job(of.id).replayed_by == "third"
+
+
+def test_rejects_of_a_job_that_was_deleted_are_not_replayed(books: Books) -> None:
+    of = done(books)
+    books.jobs.delete("p", of.id, START)
+    assert not replay_of(books, of, "r")
+    assert books.jobs.get("p", "r") is None
+
+
 # -- jobs that a client deletes ------------------------------------------------------------------------
 
 

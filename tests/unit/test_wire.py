@@ -41,6 +41,7 @@ from headrace.model import (
     UpsertStrategy,
     decimal,
 )
+from headrace.replays import Corrections
 from headrace.web import wire
 from headrace.web.wire import DataPool, DataPushJob, DataSource, to_spec
 
@@ -224,6 +225,25 @@ def test_what_has_another_form_is_refused(sent: dict[str, Any]) -> None:
 def test_the_rejects_that_a_job_allows() -> None:
     spec = spec_of(targetName="t", maxRejectedRows=0, maxRejectedShare=0.5)
     assert (spec.max_rejected_rows, spec.max_rejected_share) == (0, 0.5)
+
+
+@pytest.mark.parametrize(("sent", "strict"), [(True, True), (False, False), (None, False)])
+def test_lengths_are_strict_if_the_job_says_so(sent: bool | None, strict: bool) -> None:
+    assert spec_of(targetName="t", strictLengths=sent).strict_lengths is strict
+
+
+def test_what_is_corrected_for_a_replay() -> None:
+    assert wire.to_corrections(wire.Replay.model_validate({})) == Corrections()
+    sent = {
+        "tableSchema": {"columns": [{"columnName": "a", "columnType": "date"}]},
+        "csvParsingOptions": {"dateFormat": "dd.MM.yyyy", "unknown": 1},
+        "maxRejectedRows": 3,
+        "maxRejectedShare": 0.5,
+        "leaveUnreadable": True,
+    }
+    assert wire.to_corrections(wire.Replay.model_validate(sent)) == Corrections(
+        (DeclaredColumn("a", ColumnKind.DATE),), CsvOptions(date_format="dd.MM.yyyy"), 3, 0.5, True
+    )
 
 
 # -- what clients read ---------------------------------------------------------------------------------

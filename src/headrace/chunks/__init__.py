@@ -31,14 +31,8 @@ class ChunkStore(Protocol):
     def path(self, job_id: str, chunk_id: str) -> Path:
         """Where the bytes of a kept chunk can be read."""
 
-    def rejects(self, job_id: str, chunk_id: str) -> Path:
-        """Where the rejects of a chunk are: one JSON object a line; outlives the chunk."""
-
     def drop(self, job_id: str) -> None:
-        """Forget the chunks of a job, not its rejects. May be repeated."""
-
-    def forget(self, job_id: str) -> None:
-        """Forget the chunks of a job and its rejects. May be repeated."""
+        """Forget the chunks of a job. May be repeated."""
 
     def jobs(self) -> Iterator[str]:
         """The jobs that have anything here."""

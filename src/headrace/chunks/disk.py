@@ -13,7 +13,6 @@ from headrace.durable import sync
 from headrace.errors import DiskFull
 
 _PART = ".part"
-_REJECTS = ".rejects.ndjson"
 
 
 class DiskChunks:
@@ -34,14 +33,8 @@ class DiskChunks:
     def path(self, job_id: str, chunk_id: str) -> Path:
         return self._root / job_id / chunk_id
 
-    def rejects(self, job_id: str, chunk_id: str) -> Path:
-        return self._root / job_id / f"{chunk_id}{_REJECTS}"
-
     def drop(self, job_id: str) -> None:
         self.sweep(job_id, ())
-
-    def forget(self, job_id: str) -> None:
-        shutil.rmtree(self._root / job_id, ignore_errors=True)
 
     def jobs(self) -> Iterator[str]:
         return (path.name for path in list(self._root.iterdir()) if path.is_dir())
@@ -51,9 +44,9 @@ class DiskChunks:
         if not folder.is_dir():
             return
         for path in list(folder.iterdir()):
-            if path.name not in kept and not path.name.endswith(_REJECTS):
+            if path.name not in kept:
                 path.unlink(missing_ok=True)
-        with suppress(OSError):  # rejects stay, and their folder with them
+        with suppress(OSError):  # not empty
             folder.rmdir()
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select,
 
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
 from headrace.metadata.schema import chunks, jobs, may_still_run
-from headrace.model import ChunkState, Counts, Job, JobStatus, PushSpec, TableRef
+from headrace.model import Chunk, ChunkState, Counts, Job, JobStatus, PushSpec, TableRef
 
 _LOOKED_AT = 500
 """A claim looks at so many queued jobs at the most."""
@@ -34,9 +34,24 @@ class Jobs:
 
     def add(self, job: Job) -> None:
         with self._writes.begin() as db:
-            db.execute(
-                insert(jobs).values({**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)})
-            )
+            db.execute(insert(jobs).values(_row(job)))
+
+    def add_replay(self, of: Job, job: Job, sent: Sequence[Chunk]) -> bool:
+        """The QUEUED ``job`` with its chunks, if the rejects of ``of`` are free; False if they are not.
+
+        They are free until a job has them, and again when that has ended in ERROR. All of it is one
+        transaction: there is never a claim without its job, nor a job without all of its chunks.
+        """
+        holder = jobs.alias()
+        failed = select(holder.c.id).where(holder.c.status == JobStatus.ERROR)
+        free = or_(jobs.c.replayed_by.is_(None), jobs.c.replayed_by.in_(failed))
+        claim = update(jobs).where(jobs.c.id == of.id, jobs.c.deleted_at.is_(None), free)
+        with self._writes.begin() as db:
+            if db.execute(claim.values(replayed_by=job.id)).rowcount != 1:
+                return False
+            db.execute(insert(jobs).values(**_row(job), queue_number=_next_in_queue()))
+            db.execute(insert(chunks), [vars(chunk) for chunk in sent])
+            return True
 
     def get(self, pool_id: str, job_id: str) -> Job | None:
         """The job, deleted or not."""
@@ -75,7 +90,6 @@ class Jobs:
 
     def queue(self, job_id: str, order_column: str | None, at: datetime) -> bool:
         """NEW to QUEUED; False if it is no longer NEW."""
-        last = select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
         change = (
             update(jobs)
             .where(jobs.c.id == job_id, jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
@@ -84,7 +98,7 @@ class Jobs:
                 order_column=order_column,
                 queued_at=at,
                 modified_at=at,
-                queue_number=last,
+                queue_number=_next_in_queue(),
             )
         )
         with self._writes.begin() as db:
@@ -193,6 +207,14 @@ class Jobs:
 
 def _mine(job_id: str, fence: int) -> Any:
     return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.RUNNING)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)}
+
+
+def _next_in_queue() -> Any:
+    return select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
 
 
 def _first_free(db: Connection, at: datetime) -> str | None:

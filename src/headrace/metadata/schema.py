@@ -96,6 +96,7 @@ jobs = Table(
     Column("deleted_at", Instant),
     Column("counts", JSON),
     Column("error_code", String),
+    Column("replayed_by", String),
     Column("phases_ms", JSON, nullable=False),
     Column("logs", JSON, nullable=False),
     Index("jobs_of_pool", "pool_id", "created_at"),

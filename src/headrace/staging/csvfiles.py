@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,8 @@ def stage_csv(task: StageTask, scratch: Scratch) -> StageReport:
         straight=_read_csv(task.source, direct, columns, header=True) if direct else None,
         careful=rewritten,
     )
-    return replace(report, notes=(*notes, *report.notes))
+    header_of_rejects = tuple(names) if report.rejected else ()
+    return replace(report, notes=(*notes, *report.notes), header=header_of_rejects)
 
 
 def _read_csv(
@@ -67,7 +69,10 @@ def _rewrite(task: StageTask, scratch: Scratch, width: int) -> int:
         def note(bad: BadRecord) -> None:
             nonlocal count
             count += 1
-            reject = Reject(bad.line, None, None, bad.message, bad.code, bad.raw)
+            data = b64encode(bad.data).decode() if bad.data is not None else None
+            reject = Reject(
+                bad.line, None, None, bad.message, bad.code, bad.raw, whole=bad.whole, base64=data
+            )
             out.write(json.dumps(vars(reject), ensure_ascii=False) + "\n")
 
         csvrecords.rewrite(task.source, scratch.records, dialect_of(task.csv), width=width, on_bad=note)

@@ -32,6 +32,7 @@ def fields_of(
                 length if type == STRING else None,
                 fold(name) in task.fixed,
                 fold(name) in task.keys,
+                task.strict_lengths and (not task.deletes or fold(name) in task.keys),
             )
         )
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
+from headrace.durable import sync
 from headrace.errors import ChunkFailed
 from headrace.model import FileType, StageReport
 from headrace.staging.csvfiles import stage_csv
@@ -25,7 +26,9 @@ def stage(task: StageTask) -> StageReport:
             renew_if_bloated()
         scratch.staged.rename(task.target)
         if scratch.rejects.exists():
+            task.rejects.parent.mkdir(parents=True, exist_ok=True)
             scratch.rejects.rename(task.rejects)
+            sync(task.rejects.parent)
         else:
             task.rejects.unlink(missing_ok=True)  # of an earlier try
         return report

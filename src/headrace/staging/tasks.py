@@ -18,7 +18,8 @@ class StageTask:
 
     ``wanted`` holds what is known of columns by folded name: their spelling, type and length in the table
     or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``keys`` are
-    folded names, too. ``string_length`` cuts every other string; None keeps them whole.
+    folded names, too. ``string_length`` cuts every other string; None keeps them whole. With
+    ``strict_lengths`` what would be cut is rejected; where the chunk ``deletes``, only in its keys.
     """
 
     source: Path
@@ -30,11 +31,13 @@ class StageTask:
     fixed: frozenset[str]
     keys: frozenset[str]
     string_length: int | None
+    strict_lengths: bool = False
+    deletes: bool = False
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column on its way: where it is read, what it becomes."""
+    """A column on its way: where it is read, what it becomes; ``strict``: a longer string is a reject."""
 
     source: Source
     name: str
@@ -42,6 +45,7 @@ class Field:
     length: int | None
     fixed: bool
     key: bool
+    strict: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from headrace.conversion import Source, is_bad, lenient, literal, quoted, strict
 from headrace.durable import sync
 from headrace.model import FLOAT, UNKNOWN, Column, ColumnKind, ColumnType, Cut, StageReport, decimal
 from headrace.staging.engine import db
-from headrace.staging.rejects import merge_rejects, write_rejects
+from headrace.staging.rejects import Rejected, any_of, faults_of, merge_rejects, write_rejects
 from headrace.staging.tasks import Field, Scratch
 
 _USUAL_WIDTH = 50
@@ -104,18 +104,30 @@ def _columns(fields: Sequence[Field]) -> tuple[Column, ...]:
 
 def _careful(relation: str, fields: Sequence[Field], scratch: Scratch, bad_rows: int) -> StageReport:
     declared, fields = fields, [_exact(f, relation) for f in fields]
-    any_bad = " OR ".join(is_bad(f.source, f.type) for f in fields)
-    bad_values = write_rejects(relation, fields, any_bad, scratch.bad_values)
+    faults = faults_of(fields)
+    any_bad = any_of(faults)
+    bad_values = write_rejects(relation, fields, faults, scratch.bad_values)
     good = f"(SELECT * FROM {relation} WHERE NOT ({any_bad}))"
-    cuts = _cuts(good, fields)
+    cuts = _longer(good, [f for f in fields if f.length and not f.strict])
+    strict_ones = [f for f in fields if f.length and f.strict]
+    overlong = _longer(relation, strict_ones) if bad_values else ()
     rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", len(fields), scratch.staged)
-    first = merge_rejects(scratch) if bad_rows + bad_values else ()
+    rejected = merge_rejects(scratch) if bad_rows + bad_values else Rejected()
     notes = tuple(
         f"The column {before.name} holds values that do not fit {before.type}: stored as {after.type}."
         for before, after in zip(declared, fields, strict=True)
         if before.type != after.type
     )
-    return StageReport(rows, bad_rows + bad_values, _columns(fields), cuts, first, notes)
+    return StageReport(
+        rows,
+        bad_rows + bad_values,
+        _columns(fields),
+        cuts,
+        rejected.first,
+        notes,
+        rejected_by=rejected.by,
+        overlong=overlong,
+    )
 
 
 def _exact(field: Field, relation: str) -> Field:
@@ -130,8 +142,8 @@ def _exact(field: Field, relation: str) -> Field:
     return field
 
 
-def _cuts(relation: str, fields: Sequence[Field]) -> tuple[Cut, ...]:
-    limited = [f for f in fields if f.length]
+def _longer(relation: str, limited: Sequence[Field]) -> tuple[Cut, ...]:
+    """The strings that are longer than their column."""
     if not limited:
         return ()
     measured = ", ".join(

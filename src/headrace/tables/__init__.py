@@ -52,6 +52,39 @@ class Load:
     still_mine: Callable[[], None]
 
 
+class TableChange(StrEnum):
+    CREATED = "created"
+    REPLACED = "replaced"
+    KEPT = "kept"  # it takes rows, and columns
+    NONE = "none"  # there is no table, and there will be none
+
+
+@dataclass(frozen=True)
+class TableDiff:
+    """A table before a load and its columns after it; None: there is no such table."""
+
+    ref: TableRef
+    before: Table | None
+    after: tuple[Column, ...] | None
+    replaces: bool = False
+
+    @property
+    def change(self) -> TableChange:
+        if self.replaces:
+            return TableChange.REPLACED
+        if self.before is None:
+            return TableChange.CREATED if self.after is not None else TableChange.NONE
+        return TableChange.KEPT
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a load would do: its receipt, and what would become of each of its targets."""
+
+    receipt: Receipt
+    tables: tuple[TableDiff, ...]
+
+
 @dataclass(frozen=True)
 class Answer:
     """Rows of a query, fit for JSON; ``truncated`` when there were more than asked for.
@@ -95,6 +128,12 @@ class TableEngine(Protocol):
         """Commit a load as one snapshot. Raises SchemaMismatch.
 
         Not to be repeated blindly after a crash: ask ``receipt`` first.
+        """
+
+    def preview(self, pool_id: str, load: Load) -> Preview:
+        """What ``load`` would do now, with no trace of it. Raises what ``load`` raises, and Busy.
+
+        Loads of the pool wait meanwhile. May be repeated.
         """
 
     def receipt(self, pool_id: str, job_id: str) -> Receipt | None:

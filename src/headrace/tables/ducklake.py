@@ -35,10 +35,10 @@ from headrace.model import (
     TableRef,
     Version,
 )
-from headrace.tables import Answer, ExportFormat, Load
+from headrace.tables import Answer, ExportFormat, Load, Preview
 from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
 from headrace.tables.sandbox import LakeFiles, Sandbox
-from headrace.tables.transaction import commit
+from headrace.tables.transaction import commit, rehearse
 from headrace.tables.upkeep import INLINED_DELETES, Upkeep
 
 _ATTACHED_AT_ONCE = 64
@@ -46,6 +46,9 @@ _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
 """Seconds between the tries of a load while another process holds the catalog."""
 
 _COUNT_SECONDS = 60.0
+
+_PREVIEW_PATIENCE = 30.0
+"""Seconds that a preview waits for the loads of its pool."""
 
 
 class DuckLakeTables:
@@ -131,6 +134,15 @@ class DuckLakeTables:
                     return committed  # the error came after all was done
             return commit(cursor, lake, load)
 
+    def preview(self, pool_id: str, load: Load) -> Preview:
+        with self._cursor(pool_id) as (cursor, lake):
+            if not lake.writer.acquire(timeout=_PREVIEW_PATIENCE):
+                raise Busy("The pool is being loaded; try again in a moment.")
+            try:
+                return rehearse(cursor, lake, load)
+            finally:
+                lake.writer.release()
+
     def maintain(self, pool_id: str, ref: TableRef) -> None:
         """Every ``upkeep_loads`` loads of a table; the others return at once."""
         due = self._loads_since_upkeep.get((pool_id, ref), 0) + 1
@@ -171,6 +183,7 @@ class DuckLakeTables:
     def _attach(self, pool_id: str) -> Lake:
         files = self.files(pool_id)
         files.data.mkdir(parents=True, exist_ok=True)
+        files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
         lake = Lake("lake_" + pool_id.replace("-", ""), files, threading.RLock())
         cursor = self._engine.cursor()
         cursor.execute(

@@ -31,7 +31,7 @@ from headrace.children import ChildDied, limit_this_process, process_pool
 from headrace.conversion import literal, quoted
 from headrace.errors import Draining, HeadraceError, Internal, QueryRefused, QueryTooLong
 from headrace.model import TableRef
-from headrace.tables import Answer, ExportFormat, sqlgate
+from headrace.tables import Answer, ExportFormat, rejectsview, sqlgate
 
 T = TypeVar("T")
 
@@ -54,6 +54,11 @@ class LakeFiles:
 
     catalog: Path
     data: Path
+
+    @property
+    def rejects(self) -> Path:
+        """The folder of what could not be stored, beside the lake."""
+        return self.catalog.parent / "rejects"
 
 
 class Sandbox:
@@ -185,8 +190,11 @@ def _start_child(memory_mb: int, pipes: Path | None = None) -> None:
 
 def _query(lake: LakeFiles, tables: tuple[TableRef, ...], sql: str, max_rows: int) -> Answer:
     started = time.monotonic()
-    sqlgate.check(sql, tables)
+    shows_rejects = rejectsview.is_free(tables)
+    sqlgate.check(sql, (*tables, rejectsview.NAME) if shows_rejects else tables)
     with _reading(lake) as engine:
+        if shows_rejects and rejectsview.is_named(sql):
+            rejectsview.show(engine, lake.rejects)
         relation = engine.sql(sql)
         columns = tuple(zip(relation.columns, map(str, relation.types), strict=True))
         rows, truncated = _rows(relation, [type for _, type in columns], max_rows)
@@ -243,7 +251,7 @@ def _engine(files: LakeFiles, *, attach: bool) -> duckdb.DuckDBPyConnection:
             f"ATTACH {literal(f'ducklake:sqlite:{files.catalog}')} AS lake "
             f"(READ_ONLY, DATA_PATH {literal(f'{files.data}/')}, META_JOURNAL_MODE 'WAL'); USE lake"
         )
-    _confine(engine, [files.data, *([_this.pipes] if _this.pipes else [])])
+    _confine(engine, [files.data, files.rejects, *([_this.pipes] if _this.pipes else [])])
     return engine
 
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 
@@ -31,7 +32,7 @@ from headrace.model import (
     UpsertStrategy,
     fold,
 )
-from headrace.tables import Load
+from headrace.tables import Load, Preview, TableDiff
 from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
 from headrace.tables.upkeep import rows_as_files
 from headrace.tables.written import sync_files, synced
@@ -68,6 +69,18 @@ def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt
     return receipt
 
 
+def rehearse(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Preview:
+    """All of a load but its commit, and nothing of it stays."""
+    attempt = lake.files.data / "up" / f"preview-{uuid4().hex}"
+    transaction = Transaction(cursor, lake, load, attempt)
+    cursor.execute("BEGIN")
+    try:
+        return Preview(transaction.run(), tuple(transaction.diffs))
+    finally:
+        _rollback(cursor)  # the engine takes along what it wrote
+        shutil.rmtree(attempt, ignore_errors=True)
+
+
 class Transaction:
     """What happens between BEGIN and COMMIT, for every target of one load."""
 
@@ -77,6 +90,8 @@ class Transaction:
         self._load = load
         self._attempt = attempt
         self._logs: list[str] = []
+        self.diffs: list[TableDiff] = []
+        """What became of each target, in their order."""
 
     def run(self) -> Receipt:
         receipts = [self._apply(number, ref) for number, ref in enumerate(self._load.targets)]
@@ -99,6 +114,7 @@ class Transaction:
         folder = self._attempt / str(number)
         existing = next((t for t in all_tables(self._cursor, self._lake) if t.ref.folded == ref.folded), None)
         if existing is None and not self._load.makes_table:
+            self.diffs.append(TableDiff(ref, None, None))
             return self._receipt(not_found=self._load.delete_rows)
         if existing is None or self._load.type is JobType.REPLACE:
             return self._replace(existing, ref, folder)
@@ -133,6 +149,7 @@ class Transaction:
 
     def _replace(self, existing: Table | None, ref: TableRef, folder: Path) -> Receipt:
         load, ref = self._load, existing.ref if existing else ref
+        self.diffs.append(TableDiff(ref, existing, load.columns, replaces=existing is not None))
         if existing is None or not self._empty(existing):
             self._create(ref)
         self._add(ref, load.upserts, folder)
@@ -168,6 +185,7 @@ class Transaction:
     def _merge(self, table: Table, folder: Path) -> Receipt:
         load = self._load
         columns = self._fit_columns(table)
+        self.diffs.append(TableDiff(table.ref, table, columns))
         missing = [c for c in columns if not any(fold(c.name) == fold(p.name) for p in load.columns)]
         keeps = load.keys and missing and load.strategy is not UpsertStrategy.UPSERT_WITH_NULLIFICATION
         name = table_name(self._lake, table.ref)

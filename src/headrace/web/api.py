@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -13,8 +13,21 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from headrace.errors import Draining
-from headrace.model import CHANGE_DATE, Chunk, Counts, Job, Key, KeyKind, Permission, Table, Version
+from headrace.model import (
+    CHANGE_DATE,
+    Chunk,
+    Counts,
+    Cut,
+    Job,
+    Key,
+    KeyKind,
+    Permission,
+    RejectCount,
+    Table,
+    Version,
+)
 from headrace.tables import ExportFormat
+from headrace.telling import cuts_of, rejected_by
 from headrace.web import wire
 from headrace.web.context import Use
 
@@ -53,33 +66,22 @@ def list_jobs(
     pool_id: str, use: Use, limit: int = Query(100, ge=1, le=1000), offset: int = Query(0, ge=0)
 ) -> list[dict[str, Any]]:
     """All jobs of the pool ever, newest first; also those that clients have deleted."""
-    return [_job(job, ()) for job in use.pushes.ledger(pool_id, limit=limit, offset=offset)]
+    return [shown_job(job, ()) for job in use.pushes.ledger(pool_id, limit=limit, offset=offset)]
 
 
 def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
     """One job with its chunks, counts, phases and logs."""
     job = use.pushes.ledger_entry(pool_id, job_id)
-    return _job(job, use.pushes.metadata.chunks.list(job.id))
+    return shown_job(job, use.pushes.metadata.chunks.list(job.id))
 
 
-def get_rejects(
-    pool_id: str,
-    job_id: str,
-    use: Use,
-    limit: int = Query(1000, ge=1, le=100_000),
-    offset: int = Query(0, ge=0),
-) -> list[dict[str, Any]]:
-    """The rows that could not be stored, in the order of chunks and lines."""
-    return use.pushes.rejects(pool_id, job_id, limit=limit, offset=offset)
-
-
-def _job(job: Job, chunks: Any) -> dict[str, Any]:
+def shown_job(job: Job, chunks: Any) -> dict[str, Any]:
     return {
         **wire.job(job),
         "pool": job.pool_id,
         "status": job.status,
         "order": job.order_column,
-        "counts": _counts(job.counts),
+        "counts": shown_counts(job.counts),
         "errorCode": job.error_code,
         "phases": _phases(job, chunks),
         "createdAt": _iso(job.created_at),
@@ -88,6 +90,12 @@ def _job(job: Job, chunks: Any) -> dict[str, Any]:
         "finishedAt": _iso(job.finished_at),
         "deletedAt": _iso(job.deleted_at),
         "changeDate": _iso(job.change_date),
+        "maxRejectedRows": job.spec.max_rejected_rows,
+        "maxRejectedShare": job.spec.max_rejected_share,
+        "strictLengths": job.spec.strict_lengths,
+        "cuts": shown_cuts(cuts_of(chunks)),
+        "rejectsBy": shown_reasons(rejected_by(chunks)),
+        "replayedBy": job.replayed_by,
         "chunks": [_chunk(chunk) for chunk in chunks],
     }
 
@@ -100,7 +108,7 @@ def _phases(job: Job, chunks: Any) -> dict[str, int]:
     return phases
 
 
-def _counts(counts: Counts | None) -> dict[str, int] | None:
+def shown_counts(counts: Counts | None) -> dict[str, int] | None:
     if counts is None:
         return None
     return {
@@ -113,6 +121,14 @@ def _counts(counts: Counts | None) -> dict[str, int] | None:
         "rejected": counts.rejected,
         "notLoaded": counts.not_loaded,
     }
+
+
+def shown_cuts(cuts: Iterable[Cut]) -> list[dict[str, Any]]:
+    return [{"column": c.column, "length": c.length, "rows": c.rows, "longest": c.longest} for c in cuts]
+
+
+def shown_reasons(counts: Iterable[RejectCount]) -> list[dict[str, Any]]:
+    return [{"code": c.code, "column": c.column, "rows": c.rows} for c in counts]
 
 
 def _chunk(chunk: Chunk) -> dict[str, Any]:
@@ -128,6 +144,7 @@ def _chunk(chunk: Chunk) -> dict[str, Any]:
         "stagingMs": chunk.staging_ms,
         "rows": report.rows if report else None,
         "rejected": report.rejected if report else None,
+        "cuts": shown_cuts(report.cuts) if report else None,
         "columns": [{"name": c.name, "type": str(c.type)} for c in report.columns] if report else None,
         "problem": chunk.problem,
     }

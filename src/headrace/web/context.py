@@ -12,11 +12,13 @@ from headrace.access import Access, authorize
 from headrace.model import Key, Permission
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.replays import Replays
 
 
 @dataclass(frozen=True)
 class Services:
     pushes: Pushes
+    replays: Replays
     pools: Pools
     access: Access
     ready: Callable[[], bool]

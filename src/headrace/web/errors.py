@@ -106,6 +106,8 @@ def _problem(error: HeadraceError, reference: str) -> dict[str, Any]:
         "detail": error.message,
         "code": error.code,
         "attribute": error.attribute,
+        "where": error.where,
+        "hint": error.hint,
         "retry": error.retry,
         "reference": reference,
     }
@@ -119,7 +121,7 @@ def _vendor(error: HeadraceError, reference: str) -> dict[str, Any]:
                     "attribute": error.attribute,
                     "error": error.message,
                     "errorCode": error.code,
-                    "additionalInfo": None,
+                    "additionalInfo": error.hint,
                 }
             ]
         }

@@ -19,7 +19,7 @@ from swagger_ui_bundle import swagger_ui_path
 from headrace import __version__
 from headrace.errors import NotFound
 from headrace.model import Permission
-from headrace.web import api, errors, vendor
+from headrace.web import api, errors, jobs, vendor
 from headrace.web.context import Services, needs
 from headrace.web.limits import SmallRequests
 from headrace.web.paths import NormalPaths
@@ -43,6 +43,7 @@ class Endpoint:
 _JOBS = "/integration/api/v1/data-push/{pool_id:part}/jobs"
 _POOLS = "/integration/api/pools"
 _OURS = "/api/v1"
+_OUR_JOBS = _OURS + "/pools/{pool_id:part}/jobs"
 _TABLE = _OURS + "/pools/{pool_id:part}/tables/{name:part}"
 
 ROUTES = (
@@ -93,11 +94,12 @@ ROUTES = (
     Endpoint("GET", _POOLS + "/{pool_id:part}/data-models", vendor.nothing, READ, "around a push"),
     Endpoint("GET", _POOLS + "/{pool_id:part}/jobs", vendor.nothing, READ, "around a push"),
     Endpoint("GET", _POOLS + "/{pool_id:part}/variables", vendor.nothing, READ, "around a push"),
-    Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs", api.list_jobs, READ, "headrace"),
-    Endpoint("GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}", api.get_job, READ, "headrace"),
-    Endpoint(
-        "GET", _OURS + "/pools/{pool_id:part}/jobs/{job_id:part}/rejects", api.get_rejects, READ, "headrace"
-    ),
+    Endpoint("GET", _OUR_JOBS, api.list_jobs, READ, "headrace"),
+    Endpoint("POST", _OUR_JOBS, jobs.create_job, PUSH, "headrace"),
+    Endpoint("GET", _OUR_JOBS + "/{job_id:part}", api.get_job, READ, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/execute", jobs.execute_job, PUSH, "headrace"),
+    Endpoint("GET", _OUR_JOBS + "/{job_id:part}/rejects", jobs.get_rejects, READ, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/rejects/replay", jobs.replay_rejects, PUSH, "headrace"),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace"),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace"),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from headrace.errors import InvalidRequest
 from headrace.model import CHANGE_DATE, ChunkType, Permission, fold
 from headrace.pushes import Arrival
-from headrace.web import wire
+from headrace.web import jobs, wire
 from headrace.web.context import Asking, Use, the_services
 from headrace.web.multipart import body_of
 
@@ -31,13 +31,16 @@ def get_job(pool_id: str, job_id: str, use: Use) -> dict[str, Any]:
     return wire.job(use.pushes.get(pool_id, job_id))
 
 
-def execute_job(
+async def execute_job(
     pool_id: str,
     job_id: str,
     use: Use,
     duplicateRemovalColumn: str | None = Query(None),
+    dryRun: bool = Query(False, description="ours: say what it would do, and do nothing"),
 ) -> Response:
-    use.pushes.execute(pool_id, job_id, duplicateRemovalColumn)
+    if dryRun:
+        return await jobs.preview(use, pool_id, job_id, duplicateRemovalColumn)
+    await run_in_threadpool(use.pushes.execute, pool_id, job_id, duplicateRemovalColumn)
     return Response()
 
 

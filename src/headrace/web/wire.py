@@ -30,6 +30,7 @@ from headrace.model import (
     TableRef,
     UpsertStrategy,
 )
+from headrace.replays import Corrections
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -102,11 +103,22 @@ class DataPushJob(Lenient):
         None, ge=0, description="ours: so many bad rows are left out (default 0)"
     )
     maxRejectedShare: float | None = Field(None, ge=0, le=1, description="ours: so large a share may be bad")
+    strictLengths: bool | None = Field(None, description="ours: reject strings that are too long, cut none")
 
     @field_validator("foreignKeys", mode="before")
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, list | dict) else value
+
+
+class Replay(Lenient):
+    """What is corrected before the rejects of a job are sent again; what is missing stays as it was."""
+
+    tableSchema: TableTransport | None = None
+    csvParsingOptions: CSVParsingOptions | None = None
+    maxRejectedRows: int | None = Field(None, ge=0)
+    maxRejectedShare: float | None = Field(None, ge=0, le=1)
+    leaveUnreadable: bool = Field(False, description="leave rows behind that cannot be read even so")
 
 
 class Kept(BaseModel):
@@ -163,16 +175,15 @@ class DataSource(Kept):
 
 def to_spec(sent: DataPushJob) -> PushSpec:
     """What the client asks for. Raises InvalidRequest, naming the field."""
-    columns = sent.tableSchema.columns if sent.tableSchema else None
     return PushSpec(
         target_name=sent.targetName or "",
         type=_one_of(JobType, "type", _TYPE_ALIASES.get(_upper(sent.type), _upper(sent.type)))
         or JobType.REPLACE,
         file_type=_one_of(FileType, "fileType", _upper(sent.fileType)),
         keys=tuple(sent.keys or ()),
-        columns=tuple(_declared(c) for c in columns or () if c.columnName),
+        columns=_columns(sent.tableSchema),
         schema_table_name=sent.tableSchema.tableName if sent.tableSchema else None,
-        csv=_csv(sent.csvParsingOptions) if sent.csvParsingOptions else None,
+        csv=_csv(sent.csvParsingOptions),
         connection_id=sent.connectionId or None,
         upsert_strategy=_one_of(UpsertStrategy, "upsertStrategy", _upper(sent.upsertStrategy)),
         fallback_length=_length("fallbackVarcharLength", sent.fallbackVarcharLength),
@@ -182,7 +193,23 @@ def to_spec(sent: DataPushJob) -> PushSpec:
         foreign_keys=sent.foreignKeys or None,
         max_rejected_rows=sent.maxRejectedRows,
         max_rejected_share=sent.maxRejectedShare,
+        strict_lengths=bool(sent.strictLengths),
     )
+
+
+def to_corrections(sent: Replay) -> Corrections:
+    """What is corrected for a replay. Raises InvalidRequest, naming the field."""
+    return Corrections(
+        _columns(sent.tableSchema),
+        _csv(sent.csvParsingOptions),
+        sent.maxRejectedRows,
+        sent.maxRejectedShare,
+        sent.leaveUnreadable,
+    )
+
+
+def _columns(sent: TableTransport | None) -> tuple[DeclaredColumn, ...]:
+    return tuple(_declared(c) for c in (sent.columns if sent else None) or () if c.columnName)
 
 
 def _upper(value: str | None) -> str:
@@ -221,7 +248,9 @@ def _declared(sent: ColumnTransport) -> DeclaredColumn:
     )
 
 
-def _csv(sent: CSVParsingOptions) -> CsvOptions:
+def _csv(sent: CSVParsingOptions | None) -> CsvOptions | None:
+    if sent is None:
+        return None
     return CsvOptions(
         separator=sent.separatorSequence or None,
         quote=sent.quoteSequence,

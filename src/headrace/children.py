@@ -11,7 +11,7 @@ import builtins
 import io
 import multiprocessing
 import os
-import pickle  # nosec B403  answers are read against a list of classes
+import pickle  # answers are read against a list of classes  # nosec B403
 import resource
 import select
 import signal

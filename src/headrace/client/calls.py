@@ -88,7 +88,7 @@ def pause(attempt: int, deadline: float, error: Exception, headers: Mapping[str,
     """Wait before the next try, or raise the error if there is no time for one."""
     said = (headers or {}).get("retry-after", "")
     seconds = float(said) if said.isdigit() else _PAUSES[min(attempt, len(_PAUSES) - 1)]
-    seconds = min(seconds, _LONGEST_PAUSE) * random.uniform(1.0, 1.2)  # nosec B311  no secret
+    seconds = min(seconds, _LONGEST_PAUSE) * random.uniform(1.0, 1.2)  # no secret  # nosec B311
     if time.monotonic() + seconds > deadline:
         raise error
     time.sleep(seconds)

@@ -17,6 +17,7 @@ from headrace.datepatterns import UnsupportedPattern, read_pattern
 from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound, TooLarge
 from headrace.metadata import Metadata
 from headrace.model import (
+    NO_LABEL,
     Chunk,
     ChunkType,
     CsvOptions,
@@ -140,7 +141,7 @@ class Pushes:
         limit = self.max_unpacked_bytes if encoding else self.max_chunk_bytes
         return Arrival(chunk_id, job, type, incoming, limit, self.max_unpacked_bytes, encoding)
 
-    def add_chunk(self, arrival: Arrival, label: Label) -> Chunk:
+    def add_chunk(self, arrival: Arrival, label: Label = NO_LABEL) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
 
         Raises ChunkUnreadable, TooLarge, or JobLocked if the job was executed meanwhile; then the chunk is

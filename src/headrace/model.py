@@ -64,6 +64,9 @@ class Label:
     packed: bool = False
 
 
+NO_LABEL = Label()
+
+
 class UpsertStrategy(StrEnum):
     UPSERT_WITH_UNCHANGED_METADATA = "UPSERT_WITH_UNCHANGED_METADATA"  # the table's columns stay as they are
     UPSERT_WITH_NULLIFICATION = "UPSERT_WITH_NULLIFICATION"  # the pushed row is the whole row

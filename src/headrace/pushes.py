@@ -16,6 +16,7 @@ from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNe
 from headrace.hints import separator_of
 from headrace.metadata import Metadata
 from headrace.model import (
+    NO_LABEL,
     Chunk,
     ChunkType,
     CsvOptions,
@@ -211,7 +212,7 @@ class Pushes:
         incoming = self.chunks.receive(job_id, chunk_id)
         return Arrival(chunk_id, job, type, incoming, room, unpacked_room, encoding, idempotency_key)
 
-    def add_chunk(self, arrival: Arrival, label: Label) -> Chunk:
+    def add_chunk(self, arrival: Arrival, label: Label = NO_LABEL) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.
 
         Raises ChunkUnreadable, TooLarge, or JobLocked if the job was executed meanwhile; then the chunk is

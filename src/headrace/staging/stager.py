@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headrace.children import ChildDied, process_pool
 from headrace.errors import ChunkFailed, ChunkUnreadable
-from headrace.model import CsvOptions, FileType, Label, PushSpec, StageReport
+from headrace.model import NO_LABEL, CsvOptions, FileType, Label, PushSpec, StageReport
 from headrace.staging.arrowfiles import arrow_columns
 from headrace.staging.engine import start_child
 from headrace.staging.looking import HEAD_BYTES, Seen, check_names, header, kind_of, notes_on
@@ -15,7 +15,6 @@ from headrace.staging.parquetfiles import parquet_columns
 from headrace.staging.story import stage
 from headrace.staging.tasks import StageTask
 
-_NOTHING_SAID = Label()
 _LOOKING_SECONDS = 60
 _COLUMNS = {
     FileType.PARQUET: parquet_columns,
@@ -33,7 +32,7 @@ class Stager:
         self._stagers = process_pool(processes, start_child, (memory_mb,), at_once=True)
         self._looker = process_pool(1, start_child, (memory_mb,), at_once=True)
 
-    def look(self, path: Path, spec: PushSpec, label: Label = _NOTHING_SAID) -> Seen:
+    def look(self, path: Path, spec: PushSpec, label: Label = NO_LABEL) -> Seen:
         """What a chunk is, and its column names. Raises ChunkUnreadable."""
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)

@@ -14,7 +14,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import ChunkFailed, ChunkUnreadable
-from headrace.model import CHANGE_DATE, DATE, DATETIME, FLOAT, INTEGER, STRING, Column, Cut, FileType, decimal
+from headrace.model import (
+    CHANGE_DATE,
+    DATE,
+    DATETIME,
+    FLOAT,
+    INTEGER,
+    MOST_COLUMNS,
+    STRING,
+    Column,
+    Cut,
+    FileType,
+    decimal,
+)
 from headrace.staging import jsonrecords
 from headrace.staging.ndjsonfiles import ndjson_columns
 from stagings import Staged, stage, staging_engine
@@ -237,15 +249,25 @@ def test_a_line_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert staged.rejects[1]["byte_offset"] == 11 + len(long) + 1 + 11
 
 
+def test_a_bad_value_says_where_its_line_begins(tmp_path: Path) -> None:
+    lines = [b'{"a": 1}', b"", b"no record", b'{"a": "x"}', b'{"a": 2}', b'{"a": "y"}']
+    wanted = Column("a", INTEGER)
+    staged = ndjson(tmp_path, b"\xef\xbb\xbf" + b"\n".join(lines), wanted)
+    assert staged.rows == [(1,), (2,)]
+    assert [(r["line"], r["byte_offset"]) for r in staged.rejects] == [(3, 13), (4, 23), (6, 43)]
+
+
 def test_nothing_but_bad_lines(tmp_path: Path) -> None:
     with pytest.raises(ChunkFailed, match="No line is a JSON object"):
         ndjson(tmp_path, "{\n}")
 
 
 def test_more_keys_than_a_table_may_have(tmp_path: Path) -> None:
-    with pytest.raises(ChunkFailed, match="1900 columns"):
-        ndjson(tmp_path, json.dumps({f"k{n}": n for n in range(1901)}))
-    assert len(ndjson(tmp_path, json.dumps({f"k{n}": n for n in range(1900)})).rows[0]) == 1900
+    many = {f"k{n}": n for n in range(MOST_COLUMNS + 1)}
+    with pytest.raises(ChunkFailed, match=f"{MOST_COLUMNS} columns"):
+        ndjson(tmp_path, json.dumps(many))
+    many.popitem()
+    assert len(ndjson(tmp_path, json.dumps(many)).rows[0]) == MOST_COLUMNS
 
 
 def looked(folder: Path, text: str) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -47,9 +47,20 @@ def stage_ndjson(task: StageTask, scratch: Scratch) -> StageReport:
             fields,
             scratch,
             straight=None if bad_rows else relation,
-            careful=lambda: Numbered(relation, bad_rows),
+            careful=lambda: Numbered(
+                relation, bad_rows, located=lambda rejects: _located(task.source, rejects)
+            ),
         )
     return replace(report, notes=(*notes, *report.notes))
+
+
+def _located(source: Path, rejects: Iterable[Reject]) -> Iterator[Reject]:
+    """The rejects of a file, in its order, each with where its line begins in bytes."""
+    with source.open("rb") as file:
+        lines = lines_of(file)
+        for reject in rejects:
+            line = next(line for line in lines if line.number == reject.line)
+            yield replace(reject, byte_offset=line.offset)
 
 
 def ndjson_columns(path: Path) -> list[str]:

@@ -20,7 +20,6 @@ from headrace.model import (
     DATETIME,
     FLOAT,
     INTEGER,
-    MOST_COLUMNS,
     STRING,
     Column,
     Cut,
@@ -28,7 +27,7 @@ from headrace.model import (
     decimal,
 )
 from headrace.staging import jsonrecords
-from headrace.staging.ndjsonfiles import ndjson_columns
+from headrace.staging.ndjsonfiles import MOST_KEYS, ndjson_columns
 from stagings import Staged, stage, staging_engine
 
 
@@ -263,11 +262,11 @@ def test_nothing_but_bad_lines(tmp_path: Path) -> None:
 
 
 def test_more_keys_than_a_table_may_have(tmp_path: Path) -> None:
-    many = {f"k{n}": n for n in range(MOST_COLUMNS + 1)}
-    with pytest.raises(ChunkFailed, match=f"{MOST_COLUMNS} columns"):
+    many = {f"k{n}": n for n in range(MOST_KEYS + 1)}
+    with pytest.raises(ChunkFailed, match=f"{MOST_KEYS} keys"):
         ndjson(tmp_path, json.dumps(many))
     many.popitem()
-    assert len(ndjson(tmp_path, json.dumps(many)).rows[0]) == MOST_COLUMNS
+    assert len(ndjson(tmp_path, json.dumps(many)).rows[0]) == MOST_KEYS
 
 
 def looked(folder: Path, text: str) -> list[str]:

@@ -18,12 +18,15 @@ from typing import Any
 
 from headrace.conversion import literal
 from headrace.errors import ChunkFailed, ChunkUnreadable
-from headrace.model import MOST_COLUMNS, UNKNOWN, Reject, StageReport, fold
+from headrace.model import UNKNOWN, Reject, StageReport, fold
 from headrace.staging.fields import fields_of
 from headrace.staging.jsonrecords import Line, MalformedLine, Number, Pairs, lines_of, record_of
 from headrace.staging.looking import HEAD_BYTES, check_names
 from headrace.staging.tasks import Scratch, StageTask
 from headrace.staging.writing import Numbered, write_rows
+
+MOST_KEYS = 1900
+"""Each key costs memory for what its values could be: more than a table may have would not fit."""
 
 _ROWS_A_BATCH = 20_000
 _BYTES_A_BATCH = 16 << 20
@@ -212,10 +215,8 @@ class _Table:
     def _new(self, key: str) -> _Column:
         known = next((c for c in self.columns if fold(c.name) == fold(key)), None)
         if known is None:
-            if len(self.columns) == MOST_COLUMNS:
-                raise ChunkFailed(
-                    f"A table may have {MOST_COLUMNS} columns; the keys of this chunk are more."
-                )
+            if len(self.columns) == MOST_KEYS:
+                raise ChunkFailed(f"A chunk of NDJSON may have {MOST_KEYS} keys; this one has more.")
             known = _Column(f"c{len(self.columns)}", key, [])
             self.columns.append(known)
         self._by_key[key] = known

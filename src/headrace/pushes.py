@@ -233,7 +233,7 @@ class Pushes:
                     job.pool_id,
                     0,
                     arrival.type,
-                    arrival.stored,
+                    arrival.size,
                     arrival.hash.hexdigest(),
                     seen.file_type,
                     now(),

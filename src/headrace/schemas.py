@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from headrace.agreeing import agree
-from headrace.errors import InvalidRequest, JobNotNew, NotFound
+from headrace.durable import disk_full
+from headrace.errors import Busy, InvalidRequest, JobNotNew, NotFound
 from headrace.metadata import Metadata
 from headrace.model import (
     Chunk,
@@ -48,10 +49,18 @@ class Schemas:
     on_chunk: Callable[[Chunk], None]
 
     def of(self, job: Job, chunks: Sequence[Chunk]) -> list[Planned] | None:
-        """What the chunks that are staged so far agree on; None once the job runs."""
+        """What the chunks that are staged so far agree on; None once the job runs.
+
+        None, too, while the lake cannot be asked: how a job stands must be told even on a full disk.
+        """
         if job.status not in (JobStatus.NEW, JobStatus.QUEUED):
             return None
-        table = self._table(job)
+        try:
+            table = self._table(job)
+        except Exception as error:
+            if isinstance(error, Busy) or disk_full(error):
+                return None
+            raise
         return [Planned(c, _source(c, job, chunks, table)) for c in agree(job, chunks, table, [])]
 
     def correct(self, pool_id: str, job_id: str, columns: Sequence[DeclaredColumn]) -> Job:

@@ -86,6 +86,14 @@ def test_who_needs_a_key_is_told(document: dict[str, Any]) -> None:
 # -- real answers --------------------------------------------------------------------------------------
 
 
+OF_A_KEY = (
+    ("get", "GET", ""),
+    ("rotate", "POST", "/rotate"),
+    ("disable", "POST", "/disable"),
+    ("enable", "POST", "/enable"),
+)
+
+
 def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
     """Of every route that answers JSON, with as many of its fields filled as one push can fill."""
     pools, jobs, ours = "/integration/api/pools", f"{PUSH}/{pool}/jobs", f"/api/v1/pools/{pool}"
@@ -125,6 +133,11 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
         "/api/v1/keys",
         json={"name": "k", "permissions": ["push"], "pools": [pool], "expiresAt": "2099-01-01"},
     )
+    client, also = (
+        api.post("/api/v1/clients", json={"name": n, "permissions": ["push"]}) for n in ("c", "d")
+    )
+    holder = also.json()
+    other = create_job(api, pool, "w", fileType="CSV", type="DELTA")["id"]
     table = f"connection={connection.json()['id']}"
     answers = {
         "vendor.create_job": api.post(jobs, json={"targetName": "t", **spec}),
@@ -150,14 +163,43 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
         "vendor.nothing": api.get(f"{pools}/{pool}/variables"),
         "api.list_jobs": api.get(f"{ours}/jobs"),
         "api.get_job": api.get(f"{ours}/jobs/{job}"),
-        "api.get_rejects": api.get(f"{ours}/jobs/{job}/rejects"),
+        "api.put_schema": api.put(f"{ours}/jobs/{new}/schema", json={"columns": columns}),
+        "api.push_chunk": api.post(f"{ours}/jobs/{new}/chunks", content=b"a,b\n1,x\n"),
+        "jobs.create_job": api.post(f"{ours}/jobs", json={"targetName": "t", **spec}),
+        "jobs.get_rejects": api.get(f"{ours}/jobs/{job}/rejects"),
+        "jobs.execute_job": api.post(f"{ours}/jobs/{other}/execute"),
+        "jobs.replay_rejects": api.post(
+            f"{ours}/jobs/{job}/rejects/replay", json={"tableSchema": {"columns": columns[1:]}}
+        ),
         "api.run_query": api.post(
             f"{ours}/sql", json={"sql": f'SELECT * FROM "{connection.json()["id"]}".t'}
         ),
         "api.list_tables": api.get(f"{ours}/tables"),
         "api.get_table": api.get(f"{ours}/tables/t?{table}"),
-        "api.list_keys": api.get("/api/v1/keys"),
-        "api.create_key": key,
+        "keys.list_keys": api.get("/api/v1/keys"),
+        "keys.create_key": key,
+        **{
+            f"keys.{what}_key": api.request(method, f"/api/v1/keys/{key.json()['id']}{rest}")
+            for what, method, rest in OF_A_KEY
+        },
+        "keys.list_clients": api.get("/api/v1/clients"),
+        "keys.create_client": client,
+        **{
+            f"keys.{what}_client": api.request(method, f"/api/v1/clients/{client.json()['id']}{rest}")
+            for what, method, rest in OF_A_KEY
+        },
+        "keys.explain_permission": api.get(f"/api/v1/permissions/explain?action=push&pool={pool}"),
+        "audit.read_audit": api.get("/api/v1/audit"),
+        "oauth.create_token": api.post(
+            "/oauth2/token",
+            data={
+                "grant_type": "client_credentials",
+                "client_id": holder["clientId"],
+                "client_secret": holder["clientSecret"],
+            },
+        ),
+        "oauth.list_signing_keys": api.get("/oauth2/jwks"),
+        "oauth.describe_oauth": api.get("/.well-known/oauth-authorization-server"),
         "api.healthz": api.get("/healthz"),
         "api.readyz": api.get("/readyz"),
     }
@@ -166,7 +208,9 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
     for name, reply in answers.items():
         assert reply.status_code == told[name].status, (name, reply.text)
         assert TypeAdapter(told[name].answer).validate_json(reply.content) or name == "vendor.nothing", name
-    assert answers["api.get_rejects"].json()
+    assert answers["jobs.get_rejects"].json()
+    dry = api.post(f"{ours}/jobs/{new}/execute?dryRun=true")
+    assert TypeAdapter(told["jobs.execute_job"].also[200]).validate_json(dry.content), dry.text
 
 
 def test_errors_fit(api: httpx.Client, pool: str) -> None:

@@ -137,7 +137,7 @@ def test_rejects_of_ndjson_have_their_place(api: httpx.Client, pool: str) -> Non
         (2, "malformed-json", None),
         (3, "value-does-not-fit", "n"),
     ]
-    assert found[0]["byte_offset"] == 9
+    assert [r["byteOffset"] for r in found] == [9, 19]
 
 
 def test_chunks_that_disagree_are_unified_without_losing_a_digit(api: httpx.Client, pool: str) -> None:

@@ -49,7 +49,7 @@ def write(pool: Path, job: str, chunk: int, *rejects: Reject) -> None:
 
 
 def ask(sandbox: Sandbox, lake: Lake, sql: str, *tables: TableRef) -> list[list[Any]]:
-    return sandbox.query(lake.files, [ORDERS, *tables], sql, max_rows=100, seconds=20).rows
+    return sandbox.query(lake.files, [ORDERS, *tables], sql, max_rows=100, seconds=20, rejects=True).rows
 
 
 def fill(lake: Lake) -> None:

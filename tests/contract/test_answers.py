@@ -192,11 +192,8 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
         "audit.read_audit": api.get("/api/v1/audit"),
         "oauth.create_token": api.post(
             "/oauth2/token",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": holder["clientId"],
-                "client_secret": holder["clientSecret"],
-            },
+            data={"grant_type": "client_credentials"},
+            auth=(holder["clientId"], holder["clientSecret"]),
         ),
         "oauth.list_signing_keys": api.get("/oauth2/jwks"),
         "oauth.describe_oauth": api.get("/.well-known/oauth-authorization-server"),

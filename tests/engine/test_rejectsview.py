@@ -38,6 +38,7 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
     write(tmp_path / "other", "theirs", 1, Reject(1, None, "secret", "", "x"))
     made = new_lake(tmp_path / "mine")
     made.write("CREATE TABLE orders AS SELECT 1 AS id")
+    (tmp_path / "mine" / "rejects").mkdir()  # the writer makes it with the pool
     yield made
     made.writer.close()
 

@@ -18,7 +18,7 @@ from harness import RunningServer, create_pool, new_key, run_job
 
 EXAMPLES = int(os.environ.get("HEADRACE_FUZZ_EXAMPLES", "5"))
 SEED = os.environ.get("HEADRACE_FUZZ_SEED", "1")
-AT_LEAST = int(os.environ.get("HEADRACE_FUZZ_CASES", "1200"))
+AT_LEAST = int(os.environ.get("HEADRACE_FUZZ_CASES", "2400"))
 
 CHECKS = (
     "not_a_server_error",

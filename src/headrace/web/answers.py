@@ -252,6 +252,13 @@ class TokenAnswer(Answer):
     scope: str
 
 
+class TokenRefusedAnswer(Answer):
+    """RFC 6749, section 5.2."""
+
+    error: str
+    error_description: str
+
+
 class SigningKeysAnswer(Answer):
     keys: list[dict[str, Any]]
 

@@ -18,7 +18,7 @@ from headrace.web.errors import is_ours
 class Told:
     """``answer`` is the type of a route's JSON, None: an empty body. ``files``: the media types of files.
 
-    ``also`` are the types of other statuses that are no errors. ``then`` are calls that make sense next: a
+    ``also`` are the types of other statuses whose answers are not like everybody's. ``then`` are calls that make sense next: a
     handler, and where its parameters come from.
     """
 
@@ -30,6 +30,7 @@ class Told:
     then: tuple[tuple[Callable[..., Any], Mapping[str, str]], ...] = field(default=())
 
 
+_CSV = "text/csv"
 _POOL = {"pool_id": "$request.path.pool_id"}
 _JOB = {**_POOL, "job_id": "$request.path.job_id"}
 _NEW_JOB = {**_POOL, "job_id": "$response.body#/id"}
@@ -40,6 +41,7 @@ _NEW_CONNECTION = {**_POOL, "connection_id": "$response.body#/id"}
 TOLD: dict[Callable[..., Any], Told] = {
     vendor.create_job: Told(
         wire.JobAnswer,
+        errors=(errors.KeyReused,),
         then=(
             (vendor.push_upserted, _NEW_JOB),
             (vendor.push_deleted, _NEW_JOB),
@@ -53,13 +55,17 @@ TOLD: dict[Callable[..., Any], Told] = {
     vendor.list_jobs: Told(list[wire.JobAnswer]),
     vendor.get_job: Told(wire.JobAnswer),
     vendor.execute_job: Told(
-        errors=(errors.TooManySubmissions,),
+        errors=(errors.TooManySubmissions, errors.KeyReused),
         then=((vendor.get_job, _JOB), (vendor.list_chunks, _JOB), (api.list_tables, _POOL)),
     ),
     vendor.delete_job: Told(then=((api.get_job, _JOB),)),
     vendor.list_chunks: Told(list[wire.PushedChunkAnswer]),
-    vendor.push_upserted: Told(then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB))),
-    vendor.push_deleted: Told(then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB))),
+    vendor.push_upserted: Told(
+        errors=(errors.KeyReused,), then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB))
+    ),
+    vendor.push_deleted: Told(
+        errors=(errors.KeyReused,), then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB))
+    ),
     vendor.cloud: Told(wire.UserAnswer),
     vendor.permissions: Told(list[wire.PermissionsAnswer]),
     vendor.team: Told(wire.TeamAnswer),
@@ -106,6 +112,7 @@ TOLD: dict[Callable[..., Any], Told] = {
     jobs.create_job: Told(
         answers.WholeJobAnswer,
         status=201,
+        errors=(errors.KeyReused,),
         then=(
             (api.push_chunk, _NEW_JOB),
             (api.put_schema, _NEW_JOB),
@@ -117,10 +124,10 @@ TOLD: dict[Callable[..., Any], Told] = {
         answers.WholeJobAnswer,
         status=202,
         also={200: answers.OutlookAnswer},
-        errors=(errors.TooManySubmissions, errors.Busy),
+        errors=(errors.TooManySubmissions, errors.Busy, errors.KeyReused),
         then=((api.get_job, _JOB), (jobs.get_rejects, _JOB), (jobs.replay_rejects, _JOB)),
     ),
-    jobs.get_rejects: Told(list[answers.RejectAnswer]),
+    jobs.get_rejects: Told(list[answers.RejectAnswer], files=(_CSV,)),
     jobs.replay_rejects: Told(
         answers.WholeJobAnswer,
         status=201,
@@ -133,7 +140,10 @@ TOLD: dict[Callable[..., Any], Told] = {
     api.export_table: Told(files=tuple(api.MEDIA_TYPES.values()), errors=(errors.QueryTooLong,)),
     api.cancel_query: Told(status=204),
     api.push_chunk: Told(
-        answers.ChunkAnswer, status=201, then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB))
+        answers.ChunkAnswer,
+        status=201,
+        errors=(errors.KeyReused,),
+        then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB)),
     ),
     keys.create_key: Told(
         answers.NewKeyAnswer,
@@ -169,9 +179,15 @@ TOLD: dict[Callable[..., Any], Told] = {
     keys.disable_client: Told(answers.KeyAnswer),
     keys.enable_client: Told(answers.KeyAnswer),
     keys.revoke_client: Told(status=204),
-    keys.explain_permission: Told(answers.ExplanationAnswer),
-    audit.read_audit: Told(list[answers.AuditAnswer]),
-    oauth.create_token: Told(answers.TokenAnswer),
+    keys.explain_permission: Told(answers.ExplanationAnswer, errors=(errors.NotFound,)),
+    audit.read_audit: Told(list[answers.AuditAnswer], files=(_CSV, "application/x-ndjson")),
+    oauth.create_token: Told(
+        answers.TokenAnswer,
+        also={
+            400: answers.TokenRefusedAnswer | wire.ErrorsAnswer,
+            401: answers.TokenRefusedAnswer,
+        },
+    ),
     oauth.list_signing_keys: Told(answers.SigningKeysAnswer),
     oauth.describe_oauth: Told(answers.OAuthAnswer),
     api.healthz: Told(answers.HealthAnswer),
@@ -199,7 +215,7 @@ def responses(handler: Callable[..., Any], path: str, method: str, *, has_key: b
     answer: dict[str, Any] = {"description": "It is done."}
     if told.files:
         answer["content"] = dict.fromkeys(told.files, _FILE)
-    elif told.answer is not None:
+    if told.answer is not None:
         answer["model"] = told.answer
     if told.then:
         answer["links"] = {operation_id(h): _link(h, parameters) for h, parameters in told.then}

@@ -18,8 +18,8 @@ from headrace.web.errors import is_ours
 class Told:
     """``answer`` is the type of a route's JSON, None: an empty body. ``files``: the media types of files.
 
-    ``also`` are the types of other statuses whose answers are not like everybody's. ``then`` are calls that make sense next: a
-    handler, and where its parameters come from.
+    ``also`` are the types of other statuses whose answers are not like everybody's. ``then`` are calls that
+    make sense next: a handler, and where its parameters come from.
     """
 
     answer: Any = None

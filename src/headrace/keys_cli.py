@@ -18,6 +18,7 @@ from uuid import uuid4
 import typer
 
 from headrace.errors import HeadraceError
+from headrace.keys import LONGEST_OVERLAP
 from headrace.model import AuditEntry, Key, KeyKind, Permission, now
 from headrace.settings import Settings
 
@@ -94,7 +95,12 @@ def list_(data_dir: DataDir = None) -> None:
 @app.command()
 def rotate(
     key_id: KeyId,
-    overlap_hours: Annotated[float, typer.Option(help="how long the old secret stays good")] = 0,
+    overlap_hours: Annotated[
+        float,
+        typer.Option(
+            min=0, max=LONGEST_OVERLAP / timedelta(hours=1), help="how long the old secret stays good"
+        ),
+    ] = 0,
     data_dir: DataDir = None,
 ) -> None:
     """A new secret, printed once. Without an overlap the old one ends now, and a client's tokens with it."""

@@ -21,7 +21,7 @@ from headrace.schemas import Planned
 from headrace.tables import ExportFormat
 from headrace.telling import cuts_of, rejected_by
 from headrace.web import wire
-from headrace.web.context import Asking, IdempotencyKey, Services, Use
+from headrace.web.context import Asking, IdempotencyKey, Offset, Services, Use
 from headrace.web.receiving import receive
 
 MEDIA_TYPES = {
@@ -30,10 +30,6 @@ MEDIA_TYPES = {
     ExportFormat.NDJSON: "application/x-ndjson",
     ExportFormat.ARROW: "application/vnd.apache.arrow.stream",
 }
-
-
-_LAST = 2**31 - 1
-"""The database has no row beyond, and no number far beyond."""
 
 READING = CapacityLimiter(8)
 """Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
@@ -61,7 +57,7 @@ def list_jobs(
     use: Use,
     key: Asking,
     limit: int = Query(100, ge=1, le=1000),
-    offset: int = Query(0, ge=0, le=_LAST),
+    offset: Offset = 0,
 ) -> list[dict[str, Any]]:
     """All jobs of the pool ever, newest first; also those that clients have deleted."""
     return [shown_job(job, ()) for job in use.pushes.ledger(pool_id, key, limit=limit, offset=offset)]

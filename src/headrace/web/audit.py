@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from headrace.metadata.audit import Audit, AuditFilter
 from headrace.model import AuditEntry
-from headrace.web.context import Use
+from headrace.web.context import Moment, Use
 
 _PAGE = 1000
 
@@ -33,11 +32,11 @@ def wanted(
     job: str | None = None,
     subject: str | None = None,
     peer: str | None = None,
-    status: int | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    status: Annotated[int | None, Query(ge=100, le=599)] = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
 ) -> AuditFilter:
-    return AuditFilter(key, action, pool, job, subject, peer, status, _utc(since), _utc(until))
+    return AuditFilter(key, action, pool, job, subject, peer, status, since, until)
 
 
 Wanted = Annotated[AuditFilter, Depends(wanted)]
@@ -97,8 +96,3 @@ def _entry(entry: AuditEntry) -> dict[str, Any]:
         entry.times,
     )
     return dict(zip(_FIELDS, values, strict=True))
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at

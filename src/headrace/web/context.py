@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
+from pydantic import AfterValidator
 
 from headrace.access import Access
 from headrace.keys import KeyRing
@@ -57,6 +59,20 @@ IdempotencyKey = Annotated[
     str | None,
     Header(description="ours: the same request sent again under it has no second effect", max_length=255),
 ]
+
+Offset = Annotated[int, Query(ge=0, le=2**31 - 1)]
+"""How many are passed over; neither the database nor Python counts on without end."""
+
+
+def _in_utc(at: datetime) -> datetime:
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC this is before the year 1 or after 9999") from error
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+"""A time in UTC; sent without a zone it is taken as UTC."""
 
 Use = Annotated[Services, Depends(services)]
 Asking = Annotated[Key, Depends(asking)]

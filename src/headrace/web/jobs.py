@@ -18,7 +18,7 @@ from headrace.tables import TableDiff
 from headrace.telling import ColumnChange, Outlook, column_changes
 from headrace.web import wire
 from headrace.web.api import shown_counts, shown_cuts, shown_reasons, whole_job
-from headrace.web.context import Asking, IdempotencyKey, Services, Use
+from headrace.web.context import Asking, IdempotencyKey, Offset, Services, Use
 from headrace.web.noting import Note
 
 TRYING = CapacityLimiter(2)
@@ -79,7 +79,7 @@ def get_rejects(
     use: Use,
     format: RejectFormat = RejectFormat.JSON,
     limit: int | None = Query(None, ge=1, le=100_000),
-    offset: int = Query(0, ge=0),
+    offset: Offset = 0,
     raw: str | None = Query(None, pattern="^full$", description="full: each row whole, however long"),
 ) -> Response:
     """The rows that could not be stored, by chunk and line; as CSV all of them unless there is a limit."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
+from headrace.keys import LONGEST_OVERLAP
 from headrace.model import Key, KeyKind, Permission
 from headrace.permissions import authorize, decide
-from headrace.web.context import Asking, Use
+from headrace.web.context import Asking, Moment, Use
 from headrace.web.noting import Note
 
 KEYS = (KeyKind.APPLICATION, KeyKind.PERSONAL)
@@ -23,7 +24,7 @@ class NewClient(BaseModel):
     permissions: list[Permission]
     pools: list[str] | None = Field(None, description="null: every pool")
     tables: list[str] | None = Field(None, description="patterns of names: 'sales_*'; null: every table")
-    expiresAt: datetime | None = None
+    expiresAt: Moment | None = None
 
 
 class NewKey(NewClient):
@@ -31,7 +32,12 @@ class NewKey(NewClient):
 
 
 class Rotation(BaseModel):
-    overlapSeconds: int = Field(0, ge=0, description="how long the old secret stays good; 0: it ends now")
+    overlapSeconds: int = Field(
+        0,
+        ge=0,
+        le=int(LONGEST_OVERLAP.total_seconds()),
+        description="how long the old secret stays good; 0: it ends now",
+    )
 
 
 # -- keys ----------------------------------------------------------------------------------------------
@@ -139,9 +145,8 @@ def explain_permission(
 
 
 def _made(sent: NewClient, kind: KeyKind, use: Use, note: Note) -> tuple[Key, str]:
-    expires_at = _utc(sent.expiresAt)
     key, secret = use.keys.create(
-        sent.name, kind, sent.permissions, sent.pools, expires_at, tables=sent.tables
+        sent.name, kind, sent.permissions, sent.pools, sent.expiresAt, tables=sent.tables
     )
     note.subject = key.id
     return key, secret
@@ -153,11 +158,6 @@ def _secret(body: dict[str, Any], status: int = 200) -> JSONResponse:
 
 def _overlap(sent: Rotation | None) -> timedelta:
     return timedelta(seconds=sent.overlapSeconds if sent else 0)
-
-
-def _utc(at: datetime | None) -> datetime | None:
-    """A time without a zone is UTC."""
-    return at.replace(tzinfo=UTC) if at and at.tzinfo is None else at
 
 
 def _key(key: Key) -> dict[str, Any]:

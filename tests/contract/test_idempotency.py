@@ -104,3 +104,8 @@ def test_without_a_key_the_same_bytes_count_again_and_the_log_says_so(api: httpx
 def test_a_key_too_long_is_refused(api: httpx.Client, pool: str, key: str) -> None:
     reply = api.post(f"{PUSH}/{pool}/jobs", json={"targetName": "t"}, headers=named(key))
     assert reply.status_code == 400
+
+
+def test_an_empty_key_is_none(api: httpx.Client, pool: str) -> None:
+    reply = api.post(f"{PUSH}/{pool}/jobs", json={"targetName": "t"}, headers=named(""))
+    assert (reply.status_code, reply.json()["errors"][0]["attribute"]) == (400, "idempotency-key")

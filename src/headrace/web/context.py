@@ -57,7 +57,11 @@ async def asking(request: Request) -> Key:
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(description="ours: the same request sent again under it has no second effect", max_length=255),
+    Header(
+        description="ours: the same request sent again under it has no second effect",
+        min_length=1,
+        max_length=255,
+    ),
 ]
 
 Offset = Annotated[int, Query(ge=0, le=2**31 - 1)]

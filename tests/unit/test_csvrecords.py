@@ -20,6 +20,7 @@ from headrace.csvrecords import (
     Dialect,
     MalformedRecord,
     Places,
+    direct,
     direct_dialect,
     first_record,
     lines,
@@ -422,6 +423,17 @@ def test_direct_dialect(data: bytes, dialect: Dialect, expected: Dialect | None)
     path = FOLDER / "direct.csv"
     path.write_bytes(data)
     assert direct_dialect(path, dialect) == expected
+
+
+@pytest.mark.parametrize("before", range(6))
+def test_a_late_quote_is_seen_across_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: int
+) -> None:
+    monkeypatch.setattr(direct, "_SEARCHED", 4)
+    path = tmp_path / "rows.csv"
+    for quote, known in ((b'  "2"', None), (b' "2" ', Dialect())):
+        path.write_bytes(b"a,b\n" + b"1" * before + b"," + quote + b"\n")
+        assert direct_dialect(path, Dialect()) == known
 
 
 # -- properties ----------------------------------------------------------------------------------------

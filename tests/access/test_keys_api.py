@@ -226,12 +226,9 @@ def test_a_client_on_the_command_line(server: RunningServer) -> None:
 def test_mistakes_on_the_command_line(server: RunningServer, tmp_path: Any) -> None:
     assert "no such key" in headrace(server, "disable", "nobody", code=1)[1]
     assert "Usage: " in headrace(server, "create", "x", "--permission", "fly", code=2)[1]
-    assert (
-        "overlap"
-        in headrace(
-            server, "rotate", headrace(server, "list")[0].split()[0], "--overlap-hours", "1e6", code=1
-        )[1]
-    )
+    key = headrace(server, "list")[0].split()[0]
+    for hours in ("1e6", "1e300", "-1"):
+        assert "--overlap-hours" in headrace(server, "rotate", key, "--overlap-hours", hours, code=2)[1]
     command = [sys.executable, "-m", "headrace", "keys", "list", "--data-dir", str(tmp_path / "nothing")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")

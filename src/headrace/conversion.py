@@ -141,9 +141,7 @@ def changes_as_float(source: Source) -> str:
     if not source.is_text:
         return is_bad(source, FLOAT)
     number = _signed(plain_number(source))
-    digits = (
-        f"replace(regexp_extract({number}, '^\\s*[+-]?0*([\\d.]*?)(0*|\\.0*)([eE].*|\\s*)$', 1), '.', '')"
-    )
+    digits = f"replace(regexp_extract({number}, {literal(_DIGITS_THAT_COUNT)}, 1), '.', '')"
     again = f"CAST(TRY_CAST({number} AS DOUBLE) AS VARCHAR) = trim({number})"
     return f"(strlen({digits}) > {FLOAT_DIGITS} AND NOT coalesce({again}, false))"
 

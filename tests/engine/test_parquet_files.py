@@ -454,3 +454,14 @@ def test_a_writer_whose_name_is_no_text_is_not_taken_for_encryption(tmp_path: Pa
     (tmp_path / "file").write_bytes(data)
     assert parquet_columns(tmp_path / "file") == ["a"]
     assert staged(tmp_path, data).rows == [(1,), (2,)]
+
+
+def test_a_column_is_not_its_namesake_within_another(tmp_path: Path) -> None:
+    """Only what is declared to be empty at the top is empty."""
+    inner = pa.array([{"x": None}, {"x": None}], pa.struct([("x", pa.null())]))
+    lists = pa.array([[None], []], pa.list_(pa.null()))
+    table = pa.table({"x": [1, 2], "s": inner, "element": ["a", "b"], "l": lists, "none": pa.nulls(2)})
+    staged = stage(tmp_path, FileType.PARQUET, parquet(table))
+    stored = {"x": "INTEGER", "s": "STRING", "element": "STRING", "l": "STRING"}
+    assert {name: type for name, type in staged.types.items() if name != "none"} == stored
+    assert [row[:1] + row[2:3] for row in staged.rows] == [(1, "a"), (2, "b")]

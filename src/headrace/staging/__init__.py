@@ -6,14 +6,19 @@ process, because a hostile file may crash a parser or eat its memory. In the ord
 ``looking``       what is it, which columns has it
 ``stager``        the children, as the server sees them
 ``story``         one chunk, in a child
+``engine``        its one engine
+``tasks``         what it is given, and its scratch files
 ``signatures``    what bytes surely are
 ``csvfiles``      what a CSV needs
 ``parquetfiles``  what a Parquet file needs
+``checksums``     whether its pages are as they were written
 ``arrowfiles``    what Arrow needs: to be Parquet
 ``arrowbatches``  rows of Arrow, written for the engine
 ``ndjsonfiles``   what NDJSON needs
 ``jsonrecords``   one line of it
 ``fields``        what becomes of each column
+``inferring``     types that are guessed
+``amounts``       decimals that take more digits, or become FLOAT
 ``writing``       the straight way and the careful way
 ``rejects``       what could not be stored
 """

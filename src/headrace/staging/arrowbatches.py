@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.errors import ChunkFailed
+from headrace.staging.engine import first_line
 
 _ROWS_A_GROUP = 100_000
 _ROWS_A_BATCH = 20_000
@@ -36,7 +37,7 @@ def rewrite_parquet(source: Path, path: Path) -> None:
     except pa.ArrowMemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ChunkFailed(f"The Parquet file cannot be read: {str(error).splitlines()[0]}") from error
+        raise ChunkFailed(f"The Parquet file cannot be read: {first_line(error)}") from error
 
 
 def plain_schema(schema: Any) -> Any:

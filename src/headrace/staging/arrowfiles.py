@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from headrace.errors import ChunkFailed, ChunkUnreadable
+from headrace.errors import ChunkUnreadable
 from headrace.model import StageReport
 from headrace.staging.arrowbatches import plain_schema, write_batches
 from headrace.staging.engine import first_line
@@ -19,11 +19,8 @@ _FILE_MAGIC = b"ARROW1"
 
 
 def stage_arrow(task: StageTask, scratch: Scratch) -> StageReport:
-    try:
-        with _opened(task.source) as batches:
-            write_batches(batches.schema, batches, scratch.records)
-    except ChunkUnreadable as error:
-        raise ChunkFailed(error.message) from error
+    with _opened(task.source) as batches:
+        write_batches(batches.schema, batches, scratch.records)
     return stage_parquet(replace(task, source=scratch.records), scratch)
 
 

@@ -83,7 +83,7 @@ def inferred(fields: Sequence[Field], relation: str) -> tuple[list[Field], tuple
         name: [g for g in guesses[name] if g.what in seen.fitting or not seen.values]
         for name, seen in first.items()
     }
-    seen = _look(guessed, left, relation)
+    seen = first | _look([f for f in guessed if left[f.name]], left, relation)  # the others are STRING
     types = {name: _type(of_column) for name, of_column in seen.items()}
     notes = tuple(_notes(seen, types))
     return [replace(f, type=types[f.name]) if f.guessed else f for f in fields], notes

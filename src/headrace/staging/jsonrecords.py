@@ -143,5 +143,5 @@ def _refuse_half_characters(pairs: Pairs, text: str) -> None:
                 value.encode()
         except UnicodeEncodeError as error:
             raise MalformedLine(
-                "malformed-json", f"half a character (a lone surrogate) in '{key!a}'"
+                "malformed-json", f"half a character (a lone surrogate) in {key!a}"
             ) from error

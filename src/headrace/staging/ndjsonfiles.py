@@ -18,6 +18,7 @@ from typing import Any
 
 from headrace.conversion import literal
 from headrace.errors import ChunkFailed, ChunkUnreadable
+from headrace.lattice import FLOAT_DIGITS, MOST_DIGITS
 from headrace.model import UNKNOWN, Reject, StageReport, fold
 from headrace.staging.fields import fields_of
 from headrace.staging.jsonrecords import Line, MalformedLine, Number, Pairs, lines_of, record_of
@@ -31,8 +32,6 @@ MOST_KEYS = 1900
 _ROWS_A_BATCH = 20_000
 _BYTES_A_BATCH = 16 << 20
 _LOOKED_AT = 64 << 20
-_MOST_DIGITS = 38
-_DIGITS_OF_DOUBLE = 15
 _LARGEST_EXPONENT = 300
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?")
 
@@ -144,12 +143,12 @@ class _Column:
         text = _without_exponent(spelled)
         found = _NUMBER.fullmatch(text)
         if found is None:  # an exponent that no DECIMAL and hardly a FLOAT has
-            self.whole, self.double, self.before_point = False, False, _MOST_DIGITS + 1
+            self.whole, self.double, self.before_point = False, False, MOST_DIGITS + 1
             return text
         before, behind = found[1].lstrip("0"), (found[2] or "").rstrip("0")
         self.whole = self.whole and found[2] is None
         self.large = self.large or not _fits_64_bits(before, negative=text[0] == "-")
-        self.double = self.double and len((before + behind).strip("0")) <= _DIGITS_OF_DOUBLE
+        self.double = self.double and len((before + behind).strip("0")) <= FLOAT_DIGITS
         self.before_point = max(self.before_point, len(before))
         self.behind_point = max(self.behind_point, len(behind))
         return text
@@ -164,8 +163,8 @@ class _Column:
             return "BIGINT"
         if not self.whole and self.double:
             return "DOUBLE"
-        fits = self.before_point + self.behind_point <= _MOST_DIGITS
-        return f"DECIMAL({_MOST_DIGITS},{self.behind_point})" if fits else "VARCHAR"
+        fits = self.before_point + self.behind_point <= MOST_DIGITS
+        return f"DECIMAL({MOST_DIGITS},{self.behind_point})" if fits else "VARCHAR"
 
 
 def _fits_64_bits(digits: str, *, negative: bool) -> bool:

@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 
 from headrace.conversion import literal, quoted
-from headrace.errors import ChunkFailed, ChunkUnreadable
+from headrace.errors import ChunkUnreadable
+from headrace.lattice import MOST_DIGITS
 from headrace.model import StageReport
 from headrace.staging.arrowbatches import rewrite_parquet
 from headrace.staging.checksums import refuse_damaged_pages
@@ -19,8 +20,6 @@ from headrace.staging.engine import db, described, first_line
 from headrace.staging.fields import fields_of
 from headrace.staging.tasks import Scratch, StageTask
 from headrace.staging.writing import Numbered, write_rows
-
-_MOST_DIGITS = 38
 
 
 def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
@@ -37,24 +36,15 @@ def stage_parquet(task: StageTask, scratch: Scratch) -> StageReport:
 def _stage(task: StageTask, scratch: Scratch) -> StageReport:
     path = literal(str(task.source))
     relation = f"read_parquet({path}, hive_partitioning=false)"
-    empty = {
-        row[0]
-        for row in db()
-        .execute(f"SELECT name FROM parquet_schema({path}) WHERE logical_type LIKE 'Null%'")
-        .fetchall()
-    }
-    try:
-        names = _names(task.source)
-    except ChunkUnreadable as error:
-        raise ChunkFailed(error.message) from error
+    found = _found(task.source)
     if task.source != scratch.records:
         refuse_damaged_pages(task.source)
     columns = described(relation)
     # whatever the columns are called, here they are c0, c1 …
     cells = ", ".join(f"{quoted(name)} AS c{n}" for n, (name, _) in enumerate(columns))
     types = [
-        (f"c{n}", name, '"NULL"' if name in empty else type)
-        for n, (name, (_, type)) in enumerate(zip(names, columns, strict=True))
+        (f"c{n}", name, '"NULL"' if empty else type)
+        for n, ((name, empty), (_, type)) in enumerate(zip(found, columns, strict=True))
     ]
     fields, notes = fields_of(task, types)
     numbered = f"(SELECT row_number() OVER () AS _line, {cells} FROM {relation})"  # one thread: file order
@@ -73,7 +63,7 @@ def parquet_columns(path: Path) -> list[str]:
         algorithm = _encryption(path)
     if algorithm:
         raise ChunkUnreadable(f"The Parquet file is encrypted ({algorithm}). Write it without encryption.")
-    return _names(path)
+    return [name for name, _ in _found(path)]
 
 
 def _encryption(path: Path) -> str | None:
@@ -98,26 +88,31 @@ def _unshown_encryption(path: Path) -> str | None:
     return None
 
 
-def _names(path: Path) -> list[str]:
-    """The engine would rename what stands twice."""
+def _found(path: Path) -> list[tuple[str, bool]]:
+    """Each column's name, and whether it is declared to have no value. Raises ChunkUnreadable.
+
+    The engine would rename what stands twice, and takes a column without values for one of integers.
+    """
     with _unreadable():
-        query = f"SELECT name, num_children, precision FROM parquet_schema({literal(str(path))})"
+        query = (
+            f"SELECT name, num_children, precision, logical_type FROM parquet_schema({literal(str(path))})"
+        )
         schema = db().execute(query).fetchall()
         described(f"read_parquet({literal(str(path))}, hive_partitioning=false)")
-    if any((precision or 0) > _MOST_DIGITS for _, _, precision in schema):
-        raise ChunkUnreadable(f"A DECIMAL may have {_MOST_DIGITS} digits; this file has a longer one.")
-    names: list[str] = []
+    if any((precision or 0) > MOST_DIGITS for _, _, precision, _ in schema):
+        raise ChunkUnreadable(f"A DECIMAL may have {MOST_DIGITS} digits; this file has a longer one.")
+    found: list[tuple[str, bool]] = []
     left: list[int] = []
-    for name, children, _ in schema[1:]:  # depth first; the first is the root
+    for name, children, _, logical in schema[1:]:  # depth first; the first is the root
         if not left:
-            names.append(name)
+            found.append((name or f"column_{len(found) + 1}", (logical or "").startswith("Null")))
         else:
             left[-1] -= 1
         if children:
             left.append(children)
         while left and left[-1] == 0:
             left.pop()
-    return [name or f"column_{number}" for number, name in enumerate(names, 1)]
+    return found
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from headrace.durable import sync
-from headrace.errors import ChunkFailed
+from headrace.errors import ChunkFailed, ChunkUnreadable
 from headrace.model import FileType, StageReport
 from headrace.staging.arrowfiles import stage_arrow
 from headrace.staging.csvfiles import stage_csv
@@ -27,6 +27,8 @@ def stage(task: StageTask) -> StageReport:
     with scratch_files(task.target) as scratch:
         try:
             report = _STAGE[task.file_type](task, scratch)
+        except ChunkUnreadable as error:
+            raise ChunkFailed(error.message) from error
         except duckdb.Error as error:
             raise ChunkFailed(first_line(error)) from error
         finally:

@@ -231,7 +231,7 @@ class Child:
             self._pipe.send((self._task, function, args))
             in_time = self._pipe.poll(timeout)
             good, result = self._answer() if in_time else (False, TimeoutError("Task timeout", timeout))
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
+        except (EOFError, OSError) as error:
             self._bury()
             code = self._process.exitcode or 0
             raise ChildDied("The child process died.", code=code, pid=self.pid) from error
@@ -244,7 +244,10 @@ class Child:
     def _answer(self) -> tuple[bool, Any]:
         """What the child says of this task; an answer to another would be somebody else's data."""
         said = io.BytesIO(self._pipe.recv_bytes(LARGEST_ANSWER_BYTES))
-        task, good, result = _Unpickler(said, self._answers).load()
+        try:
+            task, good, result = _Unpickler(said, self._answers).load()
+        except Exception as error:  # of whatever kind: the child may be in other hands
+            raise EOFError("The child's answer cannot be read.") from error
         if task != self._task:
             raise EOFError("The child answers another task.")
         return good, result

@@ -33,6 +33,7 @@ The tree::
     ├── PoolFull                  507  the pool is above its quota
     ├── Internal                  500  a fault of ours; the log has it under the reference
     └── LoadFailed                     a job ends in ERROR; never an HTTP answer
+        ├── TooHungry                  it needs more than load_memory_mb
         ├── ChunkFailed                one chunk could not be staged
         ├── RowsRejected               more bad rows than the job allows
         └── SchemaMismatch             the push does not fit the table
@@ -257,6 +258,7 @@ class StillStaging(HeadraceError):
     code = "still-staging"
     status = 503
     retry = True
+    retry_after = 1
 
 
 class Draining(HeadraceError):
@@ -294,6 +296,12 @@ class LoadFailed(HeadraceError):
         super().__init__(message)
         self.logs = tuple(logs) or (self.message,)
         self.job_id = job_id
+
+
+class TooHungry(LoadFailed):
+    """The load needs more memory than load_memory_mb: the table is too wide, or has too many keys."""
+
+    code = "load-memory"
 
 
 class ChunkFailed(LoadFailed):

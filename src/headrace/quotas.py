@@ -90,13 +90,19 @@ class Quotas:
         rooms = [chunk]
         if self.job_bytes:
             left = self.job_bytes - self.metadata.chunks.bytes_of_job(job.id)
-            rooms.append(Room(left, TooLarge(f"All chunks of a job may have {self.job_bytes} bytes.")))
+            rooms.append(Room(left, TooLarge(self._job_too_large())))
         if self.pool_bytes:
             rooms.append(Room(self._left_in(job.pool_id), PoolFull(self._pool_full())))
         room = min(rooms, key=lambda room: room.bytes)
         if room.bytes <= 0:
             raise room.refusal
         return room
+
+    def admit_all(self, job: Job, size: int) -> None:
+        """All chunks of a job that come at once. Raises TooLarge, PoolFull."""
+        if self.job_bytes and size > self.job_bytes:
+            raise TooLarge(self._job_too_large())
+        self.admit(job, size)
 
     def admit(self, job: Job, size: int) -> None:
         """Once more, when the chunk is here: others have come meanwhile. Raises PoolFull."""
@@ -106,6 +112,9 @@ class Quotas:
     def _left_in(self, pool_id: str) -> int:
         waiting = self.metadata.chunks.bytes_of_pool(pool_id)
         return self.pool_bytes - self.size_of(pool_id) - waiting
+
+    def _job_too_large(self) -> str:
+        return f"All chunks of a job may have {self.job_bytes} bytes."
 
     def _pool_full(self) -> str:
         return (
@@ -118,7 +127,7 @@ class Quotas:
     def submit(self) -> None:
         """Count one execute. Raises Overloaded, TooManySubmissions."""
         if self.metadata.jobs.queued() >= self.queued_jobs:
-            raise Overloaded(f"{self.queued_jobs} jobs wait already; execute this one again in a moment.")
+            raise Overloaded(f"{self.queued_jobs} jobs wait already; try again in a moment.")
         if self.submissions is None:
             return
         limits = self.submissions

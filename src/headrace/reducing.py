@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 from headrace.conversion import literal, quoted, sql_type
+from headrace.errors import TooHungry
 from headrace.model import ChunkType, Column
 
 
@@ -63,13 +64,19 @@ class Reducer:
         allow_duplicate: bool,
         folder: Path,
     ) -> Reduced:
-        """Reduce ``files`` (each with a part of ``columns``) by ``keys``; new files go to ``folder``."""
+        """Reduce ``files`` (each with a part of ``columns``) by ``keys``; new files go to ``folder``.
+
+        Raises TooHungry.
+        """
         files = [f for f in files if f.rows]
         if not keys:
             return _untouched(files, unique=False)
-        if not self._repeats(files, columns, keys):
-            return _untouched(files, unique=True)
-        return self._winners(files, columns, keys, order, allow_duplicate, folder)
+        try:
+            if not self._repeats(files, columns, keys):
+                return _untouched(files, unique=True)
+            return self._winners(files, columns, keys, order, allow_duplicate, folder)
+        except duckdb.OutOfMemoryException as error:
+            raise TooHungry from error
 
     def _repeats(self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]) -> bool:
         if sum(f.rows for f in files) < 2:

@@ -93,10 +93,12 @@ class Replays:
         try:
             gathered = self._gather(of, job, csv)
             _refuse_rows(gathered, corrections)
+            self.pushes.quotas.admit_all(job, sum(chunk.bytes for chunk in gathered.chunks))
             crash_point("kept")
             self.pushes.quotas.submit()
+            most = self.pushes.quotas.queued_jobs
             job = job.with_logs(*_logs(of, gathered), *not_honoured(spec))
-            if not self.metadata.jobs.add_replay(of, job, gathered.chunks):
+            if not self.metadata.jobs.add_replay(of, job, gathered.chunks, most=most):
                 raise _taken(self.pushes.get(pool_id, job_id))
         except BaseException:
             self.chunks.drop(job.id)

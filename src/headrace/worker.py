@@ -62,13 +62,14 @@ class Staging:
     string_length: int | None
 
     def stage(self, chunk: Chunk) -> None:
-        """Stage a received chunk and record the result. A chunk whose job is gone is left alone.
+        """Stage a received chunk and record the result.
 
-        So is one whose schema was corrected meanwhile: it is staged again, by whom the correction woke.
+        One that is staged already, or whose job is gone, is left alone. So is one whose schema was corrected
+        meanwhile: it is staged again, by whom the correction woke.
         """
         job = self.metadata.jobs.get(chunk.pool_id, chunk.job_id)
-        if job is None or not self.metadata.jobs.may_still_run(job.id):
-            return
+        if job is None or not self.metadata.chunks.waits(chunk.id):
+            return  # a load may be at work with what was staged: nobody shall change that under it
         start = time.monotonic()
         try:
             table = self._table(job)

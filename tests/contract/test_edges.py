@@ -45,7 +45,6 @@ def ids(api: httpx.Client) -> dict[str, str]:
         "/api/v1/pools/{pool}/jobs/{job}/rejects?limit=",
         "/api/v1/pools/{pool}/jobs/{job}/rejects?offset=",
         "/api/v1/pools/{pool}/jobs/{job}/rejects?format=csv&offset=",
-        "/api/v1/pools/{pool}/tables/t/export?format=csv&version=",
         "/api/v1/audit?status=",
         "/api/v1/audit?before=",
         "/api/v1/audit?limit=",
@@ -56,7 +55,7 @@ def ids(api: httpx.Client) -> dict[str, str]:
 def test_numbers_in_queries(api: httpx.Client, ids: dict[str, str], path: str) -> None:
     for number in NUMBERS:
         reply = api.get(path.format(**ids) + str(number))
-        assert reply.status_code < 500, (number, reply.text)
+        assert reply.status_code in (200, 400), (number, reply.text)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def test_numbers_in_bodies(api: httpx.Client, ids: dict[str, str], path: str, fi
     for number in NUMBERS:
         body = {"sql": "SELECT 1", "targetName": "v", "fileType": "CSV", field: number}
         reply = api.post(path.format(**ids), json=body)
-        assert reply.status_code < 500, (number, reply.text)
+        assert reply.status_code in (200, 201, 400, 409), (number, reply.text)
     assert api.get(f"/api/v1/pools/{ids['pool']}/jobs").status_code == 200
 
 
@@ -83,16 +82,16 @@ def test_numbers_in_schemas(api: httpx.Client, ids: dict[str, str]) -> None:
         column = {"columnName": "a", "columnType": "FLOAT", "fieldLength": number, "decimals": number}
         path = f"/api/v1/pools/{ids['pool']}/jobs/{ids['new']}/schema"
         reply = api.put(path, json={"columns": [column]})
-        assert reply.status_code < 500, (number, reply.text)
+        assert reply.status_code in (200, 400), (number, reply.text)
 
 
 @pytest.mark.parametrize("at", TIMES)
 def test_times(api: httpx.Client, at: str) -> None:
     for name in ("since", "until"):
-        assert api.get("/api/v1/audit", params={name: at}).status_code < 500
+        assert api.get("/api/v1/audit", params={name: at}).status_code in (200, 400)
     for path in ("/api/v1/keys", "/api/v1/clients"):
         body = {"name": "k", "permissions": ["read"], "expiresAt": at}
-        assert api.post(path, json=body).status_code < 500
+        assert api.post(path, json=body).status_code in (201, 400)
         assert api.get(path).status_code == 200
 
 

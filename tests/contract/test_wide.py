@@ -66,7 +66,12 @@ def test_a_load_without_the_memory_for_it_says_so(tmp_path: Path) -> None:
     ):
         pool = create_pool(api)
         done(api, pool, [wide(range(3), names=names)], **KEYED)
-        job = run_job(api, pool, "wide", [wide(range(2), "x", names=["column 0", "column 77"])], **KEYED)
+        chunk = wide(range(2), "x", names=["column 0", "column 77"])
+        new = create_job(api, pool, "wide", **KEYED)["id"]
+        assert add_chunk(api, pool, new, chunk).status_code == 200
+        foreseen = api.post(f"/api/v1/pools/{pool}/jobs/{new}/execute?dryRun=true")
+        assert (foreseen.status_code, foreseen.json()["errorCode"]) == (200, "load-memory")
+        job = run_job(api, pool, "wide", [chunk], **KEYED)
         assert job["status"] == "ERROR"
         assert "load_memory_mb" in job["logs"][-1]
         assert sql(api, pool, "SELECT count(*) FROM wide WHERE starts_with(\"column 77\", 'x')") == [[0]]

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from harness import RunningServer, own_job, run_job, sql
 from headrace import __version__, hints
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
-from headrace.errors import HeadraceError, LoadFailed
+from headrace.errors import LoadFailed, known_errors
 from headrace.model import ChunkState, JobStatus
 from headrace.permissions import Rule
 from headrace.settings import Settings
@@ -74,22 +73,23 @@ def test_settings_that_are_mentioned_exist(path: Path) -> None:
     assert mentioned <= {f"HEADRACE_{name.upper()}" for name in Settings.model_fields}
 
 
-def _classes(root: type[HeadraceError]) -> Iterator[type[HeadraceError]]:
-    for cls in root.__subclasses__():
-        yield cls
-        yield from _classes(cls)
-
-
 def test_errors() -> None:
     written = [row for row in rows("docs/errors.md") if row[0] not in ("error", "code") and len(row) > 2]
     by_name = {row[0]: row[1:] for row in written if row[0]}
-    known = {cls.__name__: cls for cls in _classes(HeadraceError)}
+    known = {cls.__name__: cls for cls in known_errors()}
     assert by_name.keys() == known.keys()
     for name, cls in known.items():
         retry = "yes" if cls.retry else "no"
         http = () if issubclass(cls, LoadFailed) else (str(cls.status),)
         expected = (f"`{cls.code}`", *http, retry)
         assert by_name[name][: len(expected)] == expected
+
+
+def test_who_is_to_come_again_hears_when() -> None:
+    """Every 429 and 503 has a Retry-After (docs/security.md)."""
+    asked = [cls for cls in known_errors() if cls.status in (429, 503)]
+    assert len(asked) > 3
+    assert all((cls().retry_after or 0) > 0 for cls in asked)
 
 
 def test_codes_of_rejects() -> None:

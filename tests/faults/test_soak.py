@@ -114,7 +114,6 @@ class Pusher:
             self._push_decimals()
         else:
             self._push_job(random_job(self.chance, self.tables))
-        self.jobs += 1
 
     def _push_job(self, job: model.Job) -> None:
         try:
@@ -170,6 +169,7 @@ class Pusher:
             wait_for(lambda job=job: self._staged(job), 300, "the chunks to be staged")
         for job in jobs:
             assert execute(self.api, self.pool, job).status_code == 200
+            self.jobs += 1
         for job in jobs:
             ended = wait_for_job(self.api, self.pool, job, 300)
             assert ended["status"] == "DONE", ended["logs"]
@@ -268,6 +268,7 @@ def test_many_jobs_and_readers_at_once(server: RunningServer) -> None:
         line for line in server.log.splitlines() if '"level": "error"' in line
     ][:3]
     jobs = sum(pusher.jobs for pusher in pushers)
+    assert all(pusher.jobs for pusher in pushers) and looks
     counted(f"soak: {jobs} jobs, {looks} looks beside them, seed {SEED}", jobs, 0)
 
 

@@ -130,6 +130,12 @@ def test_what_cannot_be_sent_fails_its_task_only(one: Children) -> None:
     assert one.get("2") == 2
 
 
+def test_an_answer_that_cannot_be_read_buries_its_child(one: Children) -> None:
+    with pytest.raises(ChildDied):
+        one.get("type('X', (), {'__reduce__': lambda _: (int, ('x',))})()")  # int('x') when it is read
+    assert one.get("1") == 1
+
+
 # -- deaths --------------------------------------------------------------------------------------------
 
 

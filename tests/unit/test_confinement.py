@@ -153,5 +153,7 @@ def test_numbers_of_calls_are_those_of_this_system() -> None:
         pytest.skip("no headers")
     lines = [line.split() for line in header.read_text().splitlines() if line.startswith("#define __NR_")]
     known = {words[1]: words[2] for words in lines}
-    for name, (number, _) in seccomp._REFUSED.items():
-        assert known.get(f"__NR_{name}", str(number)) == str(number), name
+    assert len(known) > 300
+    there = {name: str(number) for name, (number, _) in seccomp._REFUSED.items() if f"__NR_{name}" in known}
+    assert there == {name: known[f"__NR_{name}"] for name in there}
+    assert len(seccomp._REFUSED) - len(there) < 10, "but for calls that are younger than the headers"

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sqlalchemy import inspect
 from sqlalchemy.exc import IntegrityError
 
-from headrace.errors import Conflict, JobLocked
+from headrace.errors import Conflict, JobLocked, Overloaded
 from headrace.metadata import Metadata, schema
 from headrace.metadata.audit import AuditFilter
 from headrace.metadata.codec import dump_report, dump_spec, read_report, read_spec
@@ -427,6 +427,25 @@ def test_states_of_a_chunk(books: Books) -> None:
     assert list(books.chunks.list(other.job_id)) == [failed]
 
 
+def test_a_chunk_is_staged_for_the_first_time_once(books: Books) -> None:
+    """A second one would take what a load is at work with from under it."""
+    chunk = books.chunk(books.new())
+    spec, report = books.job(chunk.job_id).spec, StageReport(1, 0, ())
+    assert books.chunks.waits(chunk.id)
+    done = at_once(lambda n: books.chunks.staged(chunk.id, report, n, under=spec))
+    assert sorted(done) == [*[False] * 7, True]
+    assert not books.chunks.waits(chunk.id)
+    assert not books.chunks.failed(chunk.id, "too late", 1, under=spec)
+    assert books.chunks.list(chunk.job_id)[0].state is ChunkState.STAGED
+    assert books.chunks.staged(chunk.id, report, 9), "again, in the types that its job agreed on"
+
+
+def test_no_chunk_waits_of_a_job_that_will_not_run(books: Books) -> None:
+    chunk = books.chunk(books.new())
+    books.jobs.delete("p", chunk.job_id, START)
+    assert not books.chunks.waits(chunk.id)
+
+
 def test_chunks_of_jobs_that_will_not_run_need_no_staging(books: Books) -> None:
     deleted, dropped, done, waits = (books.chunk(books.new(f"t{n}")) for n in range(4))
     books.jobs.delete("p", deleted.job_id, START)
@@ -446,10 +465,10 @@ def test_chunks_of_jobs_that_will_not_run_need_no_staging(books: Books) -> None:
 # -- rejects that are sent again -----------------------------------------------------------------------
 
 
-def replay_of(books: Books, of: Job, name: str) -> bool:
+def replay_of(books: Books, of: Job, name: str, most: int | None = None) -> bool:
     job = Job(name, "p", PushSpec("t"), JobStatus.QUEUED, START, START, queued_at=START)
     sent = Chunk(f"{name}-1", name, "p", 1, ChunkType.UPSERT, 10, "sha", FileType.CSV, START)
-    return books.jobs.add_replay(of, job, [sent])
+    return books.jobs.add_replay(of, job, [sent], most=most)
 
 
 def done(books: Books) -> Job:
@@ -481,6 +500,15 @@ def test_rejects_are_free_again_when_their_job_ended_in_error(books: Books) -> N
     books.jobs.delete("p", "second", START)  # while it waits: it ends in ERROR
     assert replay_of(books, of, "third")
     assert books.job(of.id).replayed_by == "third"
+
+
+def test_a_replay_keeps_to_the_length_of_the_queue(books: Books) -> None:
+    of = done(books)
+    books.queued()
+    with pytest.raises(Overloaded):
+        replay_of(books, of, "r", most=1)
+    assert books.job(of.id).replayed_by is None and books.jobs.get("p", "r") is None
+    assert replay_of(books, of, "r", most=2)
 
 
 def test_rejects_of_a_job_that_was_deleted_are_not_replayed(books: Books) -> None:

@@ -84,6 +84,14 @@ def test_a_chunk_is_admitted_once_more(metadata: Metadata, job: Job) -> None:
     quotas(metadata).admit(job, 10**12)
 
 
+def test_chunks_that_come_at_once_are_admitted_together(metadata: Metadata, job: Job) -> None:
+    quotas(metadata, job_bytes=50, pool_bytes=450).admit_all(job, 50)
+    with pytest.raises(TooLarge, match="50 bytes"):
+        quotas(metadata, job_bytes=50).admit_all(job, 51)
+    with pytest.raises(PoolFull):
+        quotas(metadata, pool_bytes=450).admit_all(job, 51)
+
+
 def test_the_metadata_have_the_last_word_on_a_job(metadata: Metadata, job: Job) -> None:
     push(metadata, job, 30, job_bytes=50)
     push(metadata, job, 20, job_bytes=50)

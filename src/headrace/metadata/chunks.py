@@ -89,10 +89,23 @@ class Chunks:
         with self._reads.connect() as db:
             return [_chunk(row) for row in db.execute(query)]
 
+    def waits(self, chunk_id: str) -> bool:
+        """Whether the chunk is to be staged: it is RECEIVED, and its job may still be executed."""
+        query = (
+            select(chunks.c.id)
+            .join(jobs, jobs.c.id == chunks.c.job_id)
+            .where(chunks.c.id == chunk_id, chunks.c.state == ChunkState.RECEIVED, may_still_run)
+        )
+        with self._reads.connect() as db:
+            return db.execute(query).first() is not None
+
     def staged(
         self, chunk_id: str, report: StageReport, staging_ms: int, *, under: PushSpec | None = None
     ) -> bool:
-        """Staged, for the first time or again; False if its job has another spec than ``under`` by now."""
+        """Staged, again without ``under``; else it was RECEIVED, of a job whose spec is still ``under``.
+
+        False if that has changed meanwhile.
+        """
         values = {"state": ChunkState.STAGED, "report": dump_report(report), "staging_ms": staging_ms}
         return self._set(chunk_id, values, under)
 
@@ -104,10 +117,12 @@ class Chunks:
     def _set(self, chunk_id: str, values: dict[str, Any], under: PushSpec | None) -> bool:
         spec = select(jobs.c.spec).join(chunks, jobs.c.id == chunks.c.job_id).where(chunks.c.id == chunk_id)
         with self._writes.begin() as db:
-            if under is not None and read_spec(db.execute(spec).scalar_one()) != under:
+            change = update(chunks).where(chunks.c.id == chunk_id).values(values)
+            if under is None:
+                return db.execute(change).rowcount == 1
+            if read_spec(db.execute(spec).scalar_one()) != under:
                 return False
-            db.execute(update(chunks).where(chunks.c.id == chunk_id).values(values))
-        return True
+            return db.execute(change.where(chunks.c.state == ChunkState.RECEIVED)).rowcount == 1
 
 
 def _known(db: Connection, chunk: Chunk) -> Chunk | None:

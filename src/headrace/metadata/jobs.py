@@ -41,11 +41,12 @@ class Jobs:
             db.execute(insert(jobs).values(_row(job)))
             return job
 
-    def add_replay(self, of: Job, job: Job, sent: Sequence[Chunk]) -> bool:
+    def add_replay(self, of: Job, job: Job, sent: Sequence[Chunk], *, most: int | None = None) -> bool:
         """The QUEUED ``job`` with its chunks, if the rejects of ``of`` are free; False if they are not.
 
         They are free until a job has them, and again when that has ended in ERROR. All of it is one
-        transaction: there is never a claim without its job, nor a job without all of its chunks.
+        transaction: there is never a claim without its job, nor a job without all of its chunks. Raises
+        Overloaded when ``most`` wait already.
         """
         holder = jobs.alias()
         failed = select(holder.c.id).where(holder.c.status == JobStatus.ERROR)
@@ -55,6 +56,8 @@ class Jobs:
             if db.execute(claim.values(replayed_by=job.id)).rowcount != 1:
                 return False
             db.execute(insert(jobs).values(**_row(job), queue_number=_next_in_queue()))
+            if most is not None:
+                _refuse_beyond(db, most)
             db.execute(insert(chunks), [vars(chunk) for chunk in sent])
             return True
 
@@ -120,8 +123,8 @@ class Jobs:
         )
         with self._writes.begin() as db:
             queued = db.execute(change).rowcount == 1
-            if queued and most is not None and db.execute(_QUEUED).scalar_one() > most:
-                raise Overloaded(f"{most} jobs wait already; execute this one again in a moment.")
+            if queued and most is not None:
+                _refuse_beyond(db, most)
             return queued
 
     def respecify(self, job: Job, spec: PushSpec, at: datetime) -> bool:
@@ -224,10 +227,6 @@ class Jobs:
         with self._writes.begin() as db:
             return db.execute(change).rowcount
 
-    def may_still_run(self, job_id: str) -> bool:
-        with self._reads.connect() as db:
-            return db.execute(select(jobs.c.id).where(jobs.c.id == job_id, may_still_run)).first() is not None
-
     def queued(self) -> int:
         """How many jobs wait in the queue of the whole installation."""
         with self._reads.connect() as db:
@@ -251,6 +250,12 @@ def _mine(job_id: str, fence: int) -> Any:
 
 def _row(job: Job) -> dict[str, Any]:
     return {**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)}
+
+
+def _refuse_beyond(db: Connection, most: int) -> None:
+    """Within the transaction that queued one more, which the error takes back."""
+    if db.execute(_QUEUED).scalar_one() > most:
+        raise Overloaded(f"{most} jobs wait already; try again in a moment.")
 
 
 def _next_in_queue() -> Any:

@@ -141,7 +141,7 @@ class TableEngine(Protocol):
         """One table with its row count."""
 
     def load(self, pool_id: str, load: Load) -> Receipt:
-        """Commit a load as one snapshot. Raises SchemaMismatch.
+        """Commit a load as one snapshot. Raises SchemaMismatch, TooHungry.
 
         Not to be repeated blindly after a crash: ask ``receipt`` first.
         """

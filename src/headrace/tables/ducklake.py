@@ -27,7 +27,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
-from headrace.errors import Busy, LoadFailed
+from headrace.errors import Busy, TooHungry
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
@@ -51,7 +51,6 @@ _COUNT_SECONDS = 60.0
 
 _PREVIEW_PATIENCE = 30.0
 """Seconds that a preview waits for the loads of its pool."""
-_TOO_HUNGRY = "The load needs more memory than load_memory_mb: the table is too wide, or has too many keys."
 
 
 class DuckLakeTables:
@@ -123,6 +122,12 @@ class DuckLakeTables:
     # -- loading ---------------------------------------------------------------------------------------
 
     def load(self, pool_id: str, load: Load) -> Receipt:
+        try:
+            return self._committed(pool_id, load)
+        except duckdb.OutOfMemoryException as error:
+            raise TooHungry from error
+
+    def _committed(self, pool_id: str, load: Load) -> Receipt:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             # asked again under the lock: an older claim of this job may have been committing just now
             if load.fence > 1 and (committed := receipt_of(cursor, lake, load.job_id)):
@@ -130,8 +135,6 @@ class DuckLakeTables:
             for pause in _PAUSES:
                 try:
                     return commit(cursor, lake, load)
-                except duckdb.OutOfMemoryException as error:
-                    raise LoadFailed(_TOO_HUNGRY) from error
                 except duckdb.Error as error:
                     if not _passes(error):
                         raise
@@ -146,6 +149,8 @@ class DuckLakeTables:
                 raise Busy("The pool is being loaded; try again in a moment.")
             try:
                 return rehearse(cursor, lake, load)
+            except duckdb.OutOfMemoryException as error:
+                raise TooHungry from error
             finally:
                 lake.writer.release()
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,9 +175,8 @@ class Transaction:
         same = table.columns == load.columns and table.unique_keys == unique
         if load.type is not JobType.REPLACE or not same or (table.rows or 0) > _FEW_ROWS:
             return False
-        with rows_as_files(
-            self._cursor, self._lake
-        ):  # whole files go; inlined, each of their rows would be noted
+        # whole files go; inlined, each of their rows would be noted
+        with nullcontext() if self._as_files else rows_as_files(self._cursor, self._lake):
             self._cursor.execute(f"DELETE FROM {table_name(self._lake, table.ref)}")
         return True
 

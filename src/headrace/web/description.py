@@ -242,7 +242,7 @@ def _link(handler: Callable[..., Any], parameters: Mapping[str, str]) -> dict[st
 
 def _error(kind: type[HeadraceError], path: str) -> dict[str, Any]:
     told: dict[str, Any] = {"description": (kind.__doc__ or "").strip().splitlines()[0]}
-    if kind in (errors.Overloaded, errors.TooManySubmissions):
+    if kind.status in (429, 503):
         told["headers"] = _RETRY_AFTER
     if is_ours(path):
         schema = {"$ref": f"#/components/schemas/{answers.Problem.__name__}"}

@@ -19,12 +19,14 @@ from headrace.errors import HeadraceError, Internal, known_errors
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds between tries; the last one again and again until the patience ends."""
 
-_AGAIN = frozenset({429, 500, 502, 503, 504, 507})
+_NO_ANSWER = frozenset({500, 502, 504})
+"""Statuses after which the request may have had its effect all the same."""
+
 _LONGEST_PAUSE = 3600.0
 
 
 class Lost(Exception):
-    """No answer came: the request may or may not have had its effect."""
+    """No answer came, or none that counts: the request may or may not have had its effect."""
 
 
 class Calls:
@@ -78,19 +80,21 @@ class Calls:
             if reply.is_success:
                 return reply
             refused = error_of(reply)
-            if reply.status_code not in _AGAIN:
+            if reply.status_code in _NO_ANSWER:
+                raise Lost(str(refused)) from refused
+            if isinstance(refused, Internal) or not refused.retry:
                 raise refused
             pause(attempt, deadline, refused, reply.headers)
         raise AssertionError("unreachable")
 
 
 def pause(attempt: int, deadline: float, error: Exception, headers: Mapping[str, str] | None = None) -> None:
-    """Wait before the next try, or raise the error if there is no time for one."""
+    """Wait before the next try, or raise the error, the server's own if there is one, if it is too late."""
     said = (headers or {}).get("retry-after", "")
     seconds = float(said) if said.isdigit() else _PAUSES[min(attempt, len(_PAUSES) - 1)]
     seconds = min(seconds, _LONGEST_PAUSE) * random.uniform(1.0, 1.2)  # no secret  # nosec B311
     if time.monotonic() + seconds > deadline:
-        raise error
+        raise error.__cause__ if isinstance(error.__cause__, HeadraceError) else error
     time.sleep(seconds)
 
 
@@ -108,7 +112,9 @@ def error_of(reply: httpx.Response) -> HeadraceError:
     by_code = {cls.code: cls for cls in reversed(known_errors())}
     by_status = {cls.status: cls for cls in reversed(known_errors())}
     kind = by_code.get(str(code)) or by_status.get(reply.status_code) or Internal
-    return kind(f"{message} (HTTP {reply.status_code})", attribute=attribute)
+    error = kind(f"{message} (HTTP {reply.status_code})")
+    error.attribute = attribute
+    return error
 
 
 def _scheme_of(key: str) -> str:

@@ -44,7 +44,7 @@ def stage_in_child(task: StageTask) -> StageReport | Last[StageReport]:
 
 
 def stage(task: StageTask) -> StageReport:
-    """Stage one chunk; the target appears whole or not at all. Raises ChunkFailed when the chunk is at fault."""
+    """Stage one chunk; the target appears whole or not at all. Raises ChunkFailed for its faults."""
     with scratch_files(task.target) as scratch:
         report = _written(task, scratch)
         scratch.staged.rename(task.target)

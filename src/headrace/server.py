@@ -23,6 +23,7 @@ from headrace import confinement, crashpoints
 from headrace.access import Access
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
+from headrace.chunks.parts import DiskParts
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
@@ -40,6 +41,7 @@ from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tokens import Tokens
 from headrace.trail import Trail
+from headrace.uploads import Uploads
 from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
 from headrace.web.limits import RequestLimits
@@ -77,6 +79,7 @@ class Parts:
     def stop(self, seconds: float) -> None:
         self.draining.set()
         self.trail.close()  # no request is left
+        self.services.uploads.close()
         if not self.worker.stop(seconds):
             # a load goes on; the next start finds it as after a crash, and that is safe
             log.warning("ended in the middle of a load", seconds=seconds)
@@ -192,6 +195,13 @@ def build(settings: Settings, folder: Path) -> Parts:
     services = Services(
         pushes=pushes,
         replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
+        uploads=Uploads(
+            metadata,
+            DiskParts(folder / "uploads", min_free_bytes=settings.min_free_disk_bytes),
+            pushes,
+            most=settings.max_unfinished_uploads,
+            keep=timedelta(hours=settings.upload_hours),
+        ),
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),
@@ -263,6 +273,7 @@ async def _life(receive: Any, send: Any, parts: Parts, settings: Settings) -> No
     try:
         parts.trail.start()
         parts.worker.start()
+        parts.services.uploads.start()
     except Exception as error:
         log.exception("cannot start")
         await send({"type": "lifespan.startup.failed", "message": str(error)})

@@ -19,6 +19,7 @@ from headrace.pushes import Pushes
 from headrace.replays import Replays
 from headrace.schemas import Schemas
 from headrace.tokens import Tokens
+from headrace.uploads import Uploads
 from headrace.web.noting import Write
 
 
@@ -26,6 +27,7 @@ from headrace.web.noting import Write
 class Services:
     pushes: Pushes
     replays: Replays
+    uploads: Uploads
     pools: Pools
     schemas: Schemas
     access: Access

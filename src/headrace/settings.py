@@ -108,6 +108,9 @@ class Settings(BaseSettings):
         "", description="addresses or networks of proxies, with commas, whose X-Forwarded-… is believed"
     )
     drain_seconds: float = Field(30.0, ge=0, description="how long SIGTERM waits for work under way")
+    test_faults: bool = Field(
+        False, description="for tests of clients: faults can be wished for, and the server be reset"
+    )
     crash_at: str = Field(
         "", description="for tests of recovery: the server kills itself at this crash point"
     )

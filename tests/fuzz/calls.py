@@ -17,6 +17,8 @@ from schemathesis.transport.serialization import Binary
 
 WORLD: dict[str, str] = json.loads(os.environ.get("HEADRACE_FUZZ_WORLD", "{}"))
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 
 def _made(path: str, **body: Any) -> str:
     """The id of something new in the pool of the world."""

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from headrace import errors
 from headrace.errors import HeadraceError
-from headrace.web import answers, api, audit, jobs, keys, oauth, uploads, vendor, wire
+from headrace.web import answers, api, audit, faults, jobs, keys, oauth, uploads, vendor, wire
 from headrace.web.errors import is_ours
 
 
@@ -203,6 +203,11 @@ TOLD: dict[Callable[..., Any], Told] = {
     ),
     oauth.list_signing_keys: Told(answers.SigningKeysAnswer),
     oauth.describe_oauth: Told(answers.OAuthAnswer),
+    faults.list_faults: Told(list[faults.FaultAnswer]),
+    faults.add_fault: Told(faults.FaultAnswer, status=201),
+    faults.clear_faults: Told(status=204),
+    faults.mark: Told(status=204),
+    faults.reset: Told(status=204),
     api.healthz: Told(answers.HealthAnswer),
     api.readyz: Told(answers.ReadyAnswer),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from hashlib import sha256
 from inspect import iscoroutinefunction
@@ -15,13 +16,13 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from headrace import __version__
 from headrace.errors import NotFound
-from headrace.model import Permission
-from headrace.web import api, audit, errors, jobs, keys, oauth, uploads, vendor
+from headrace.model import AuditEntry, Permission
+from headrace.web import api, audit, errors, faults, jobs, keys, oauth, uploads, vendor
 from headrace.web.context import Services
 from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
@@ -149,6 +150,15 @@ ROUTES = (
     Endpoint("GET", "/readyz", api.readyz, OPEN, "health"),
 )
 
+TEST_ROUTES = (
+    Endpoint("GET", faults.PATH + "/faults", faults.list_faults, ADMIN, "testing"),
+    Endpoint("POST", faults.PATH + "/faults", faults.add_fault, ADMIN, "testing"),
+    Endpoint("DELETE", faults.PATH + "/faults", faults.clear_faults, ADMIN, "testing"),
+    Endpoint("POST", faults.PATH + "/mark", faults.mark, ADMIN, "testing"),
+    Endpoint("POST", faults.PATH + "/reset", faults.reset, ADMIN, "testing"),
+)
+"""They are there only if the setting ``test_faults`` is on (docs/testing.md)."""
+
 _CHUNK_PATHS = ("/chunks/upserted", "/chunks/deleted", "/chunks")
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
@@ -218,7 +228,21 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
-def application(services: Services, limits: RequestLimits) -> Any:
+@dataclass(frozen=True)
+class Application:
+    """ASGI. The services that it may call can be replaced by others of their kind."""
+
+    outermost: ASGIApp
+    app: FastAPI
+
+    def use(self, services: Services) -> None:
+        self.app.state.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.outermost(scope, receive, send)
+
+
+def application(services: Services, limits: RequestLimits) -> Application:
     """The ASGI application: a value, made from the services it may call."""
     register_url_convertor("part", Part())
     app = FastAPI(
@@ -233,11 +257,19 @@ def application(services: Services, limits: RequestLimits) -> Any:
     )
     app.state.services = services
     errors.install(app)
-    for route in ROUTES:
+    for route in (*ROUTES, *(TEST_ROUTES if services.rehearsal else ())):
         _add(app, route)
     _add_docs(app)
-    guarded = Guard(uploads.Resumable(_limited(app, limits)), docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT)))
-    return NormalPaths(Noting(guarded, services.note))
+    inner: ASGIApp = uploads.Resumable(_limited(app, limits))
+    if services.rehearsal:
+        inner = faults.Faulty(inner, services.rehearsal.faults)
+    guarded = Guard(inner, docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT)))
+
+    def note(entry: AuditEntry, hurry: bool) -> Callable[[], None]:
+        services_now: Services = app.state.services
+        return services_now.note(entry, hurry)
+
+    return Application(NormalPaths(Noting(guarded, note)), app)
 
 
 def _limited(app: FastAPI, limits: RequestLimits) -> FewUploads:
@@ -279,7 +311,7 @@ def _add(app: FastAPI, route: Endpoint) -> None:
 
 def _operation_id(route: Endpoint) -> str:
     """One handler may serve several paths; the first of them has its name."""
-    first = next(r for r in ROUTES if r.handler is route.handler)
+    first = next(r for r in (*ROUTES, *TEST_ROUTES) if r.handler is route.handler)
     name = operation_id(route.handler)
     return name if first is route else f"{name}.{route.path.rpartition('/')[2]}"
 

@@ -44,7 +44,7 @@ class Endpoint:
 
     @property
     def changes(self) -> bool:
-        return self.method not in ("GET", "OPTIONS") and self.needs is not Permission.READ
+        return self.method not in ("GET", "HEAD", "OPTIONS") and self.needs is not Permission.READ
 
     @property
     def of_table(self) -> bool:

@@ -26,6 +26,7 @@ from headrace.model import NO_LABEL, ChunkType, Key, Label, Upload, now
 from headrace.uploads import ALGORITHMS, Checksum, Part
 from headrace.web.context import Asking, IdempotencyKey, Services, Use
 from headrace.web.multipart import label_of
+from headrace.web.noting import Note
 from headrace.web.receiving import UNPACKING
 
 VERSION = "1.0.0"
@@ -121,9 +122,10 @@ async def _so_far(use: Services, key: Key, upload: Upload) -> int:
     return found[1]
 
 
-def find_upload(pool_id: str, job_id: str, upload_id: str, use: Use, key: Asking) -> Response:
+def find_upload(pool_id: str, job_id: str, upload_id: str, use: Use, key: Asking, note: Note) -> Response:
     """How much has come; all of it only if it is a chunk."""
     upload, offset = use.uploads.find(pool_id, job_id, upload_id, key)
+    note.changes = upload.finished_at is None and offset == upload.length  # it became one just now
     said = {"Upload-Length": str(upload.length)}
     if upload.metadata:
         said["Upload-Metadata"] = upload.metadata

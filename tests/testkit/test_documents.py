@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 
-from docs.test_docs import bash, blocks, coded, rows
+from docs.test_docs import blocks, coded, rows
 from harness import RunningServer, create_job, own_job
 from headrace.faults import FaultKind
-from headrace.testing import Server
 from headrace.web.routes import TEST_ROUTES
 
 DOCUMENT = "docs/testing.md"
@@ -27,22 +25,17 @@ def test_its_routes_and_kinds() -> None:
     assert [kind for [kind] in kinds] == list(FaultKind)
 
 
+def test_none_of_it_is_there_by_default(api: httpx.Client) -> None:
+    for route in TEST_ROUTES:
+        assert api.request(route.method, route.path, json={}).status_code == 404
+    assert not any("/testing/" in path for path in api.get("/openapi.json").json()["paths"])
+
+
 def test_its_python(tmp_path: Path) -> None:
     first, of_pytest = blocks(DOCUMENT, "python")
     (tmp_path / "seed.json").write_text(blocks(DOCUMENT, "json")[0])
     subprocess.run([sys.executable, "-c", first], cwd=tmp_path, check=True, timeout=120)
     compile(of_pytest, DOCUMENT, "exec")
-
-
-def test_its_commands(tmp_path: Path) -> None:
-    with Server() as server:
-        stand_in = RunningServer(server.data_dir)
-        stand_in.url = server.url
-        [commands] = blocks(DOCUMENT, "bash")
-        said = bash(stand_in, tmp_path, commands)
-        listed = json.loads(said[said.index("[{") :])
-        assert [fault["kind"] for fault in listed] == ["answer", "slow", "cut", "job-error"]
-        assert server.faults.left() == []
 
 
 def test_the_upload_of_the_api(server: RunningServer, api: httpx.Client, pool: str, tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +16,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from harness import PUSH, create_job, create_pool, execute, run_job, sql, wait_for_job
+from docs.test_docs import bash, blocks
+from harness import PUSH, RunningServer, create_job, create_pool, execute, run_job, sql, wait_for_job
 from headrace.client import Client
 from headrace.errors import LoadFailed
 from headrace.testing import BadSeed, CannotStart, Server
@@ -153,6 +156,16 @@ def test_our_own_client_hears_and_tries_again(server: Server) -> None:
     assert "No luck." in failed.value.logs
 
 
+def test_the_commands_of_the_document(server: Server, tmp_path: Path) -> None:
+    stand_in = RunningServer(server.data_dir)
+    stand_in.url = server.url
+    [commands] = blocks("docs/testing.md", "bash")
+    said = bash(stand_in, tmp_path, commands)
+    listed = json.loads(said[said.index("[{") :])
+    assert [fault["kind"] for fault in listed] == ["answer", "slow", "cut", "job-error"]
+    assert server.faults.left() == []
+
+
 # -- reset ---------------------------------------------------------------------------------------------
 
 
@@ -224,13 +237,6 @@ def test_a_server_that_cannot_start_says_why() -> None:
         Server(settings={"load_workers": 0}).start()
     with pytest.raises(BadSeed, match=r"pools.Sales.tables.t: .*rows or a file"):
         Server(seed={"pools": {"Sales": {"tables": {"t": {}}}}})
-
-
-def test_none_of_it_is_there_by_default() -> None:
-    with Server(settings={"test_faults": "false"}) as server, server.http() as http:
-        for method, path in ROUTES:
-            assert http.request(method, f"/api/v1/testing/{path}", json={}).status_code == 404
-        assert not any("/testing/" in path for path in http.get("/openapi.json").json()["paths"])
 
 
 def test_whoever_asks_for_a_fault_must_be_an_administrator(server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
-import subprocess
+import subprocess  # the server itself, by a list of words  # nosec B404
 import sys
 import tempfile
 import threading
@@ -152,7 +152,7 @@ class Server:
         command = [sys.executable, "-m", "headrace", "serve", "--data-dir", str(self.data_dir)]
         command += ["--host", "127.0.0.1", "--port", "0", *(["--tls"] if self._tls else [])]
         with self._log_file.open("w") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # nosec B603
                 command, stdout=subprocess.PIPE, stderr=log, env=self._environment(), text=True
             )
         too_late = threading.Timer(self._start_seconds, self._process.kill)

@@ -16,9 +16,11 @@ from headrace.metadata.audit import Audit
 from headrace.model import Key
 from headrace.pools import Pools
 from headrace.pushes import Pushes
+from headrace.rehearsal import Rehearsal
 from headrace.replays import Replays
 from headrace.schemas import Schemas
 from headrace.tokens import Tokens
+from headrace.uploads import Uploads
 from headrace.web.noting import Write
 
 
@@ -26,6 +28,7 @@ from headrace.web.noting import Write
 class Services:
     pushes: Pushes
     replays: Replays
+    uploads: Uploads
     pools: Pools
     schemas: Schemas
     access: Access
@@ -34,6 +37,8 @@ class Services:
     audit: Audit
     note: Write
     ready: Callable[[], bool]
+    rehearsal: Rehearsal | None = None
+    """Only in a server of somebody's tests."""
     confinement: tuple[str, ...] = ()
     """What of the operating system holds users' SQL in."""
 

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix demo test lint audit serve bench faults soak names damage fuzz slow-clients clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names damage fuzz slow-clients clean
 
 setup: $(STAMP) $(HELP)
 
@@ -50,6 +50,14 @@ serve: setup
 
 bench: setup
 	$(BIN)/python -m bench --write $(ARGS)
+
+# docs/commands.md, from what the commands say of themselves
+commands: setup
+	PYTHONPATH=tests $(BIN)/python -m docs.commands_page
+
+# The wheel with all of its dependencies, in an empty environment
+wheel-test: setup
+	PYTHONPATH=tests $(BIN)/python -m commands.wheel --dependencies
 
 # The long form of the crash tests: make faults ROUNDS=1000
 ROUNDS ?= 200

@@ -42,11 +42,13 @@ class RunningServer:
         tls: bool = False,
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.data_dir = data_dir
         self.tls = tls
         self.options = tuple(options)
         self.env = dict(env or {})
+        self.python = python
         self.log_file = data_dir.parent / f"{data_dir.name}.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -54,7 +56,7 @@ class RunningServer:
     def start(self, timeout: float = 60) -> RunningServer:
         """Returns when the server has said its URL; both of its outputs go to ``log_file``."""
         assert self.process is None, "it runs already"
-        command = [sys.executable, "-m", "headrace", "serve", "--data-dir", str(self.data_dir)]
+        command = [self.python, "-m", "headrace", "serve", "--data-dir", str(self.data_dir)]
         command += ["--host", "127.0.0.1", "--port", "0", *(["--tls"] if self.tls else []), *self.options]
         seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:

@@ -1,26 +1,36 @@
-"""The command line."""
+"""The command line: all commands in one list. What each does stands in ``commands/``."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, cast
+from typing import Annotated, TextIO, cast
 
-import structlog
 import typer
-from pydantic import ValidationError
 
-from headrace import __version__, keys_cli
-from headrace.settings import Settings
+from headrace import __version__
+from headrace.commands import backup, doctor, jobs, keys, login, maintain, pools, push, rejects, sql, tables
+from headrace.commands.ending import Commands, Stop
+from headrace.commands.settled import settled
 
-app = typer.Typer(help="Headrace: a self-hosted server that speaks the Data Push API.", no_args_is_help=True)
-app.add_typer(keys_cli.app, name="keys")
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # they show the values of variables, and a key is one
+)
 
 
 @app.callback()
 def main() -> None:
-    """Every setting has an environment variable, HEADRACE_<NAME>; options come before it."""
+    """Headrace: a self-hosted server that speaks the Data Push API, and what a person needs around it.
+
+    Every setting of the server has an environment variable, HEADRACE_<NAME>; options come before it. The
+    other commands ask the server of HEADRACE_URL with the key of HEADRACE_KEY, or the one that 'headrace
+    login' has stored.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 done but some rows were rejected.
+    """
 
 
 @app.command()
@@ -41,21 +51,32 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server until SIGTERM; prints one line with its URL when it is ready."""
-    given: dict[str, Any] = {"data_dir": data_dir, "host": host, "port": port, "tls": tls}
     _log_to_stderr()
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        _fail("\n".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()), code=2)
-    from headrace import server  # noqa: PLC0415  slow to import, and 'version' needs none of it
+    settings = settled(data_dir=data_dir, host=host, port=port, tls=tls)
+    from headrace import server  # noqa: PLC0415  slow to import, and most commands need none of it
 
     try:
         server.run(settings, lambda line: print(line, flush=True))
     except server.CannotStart as error:
-        _fail(str(error), code=1)
+        raise Stop(str(error)) from error
+
+
+app.command("push")(push.push)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(rejects.app, name="rejects")
+app.add_typer(pools.app, name="pools")
+app.add_typer(tables.app, name="tables")
+app.command("sql")(sql.sql)
+app.add_typer(login.app)
+app.add_typer(keys.app, name="keys")
+app.command("doctor")(doctor.doctor)
+app.command("maintain")(maintain.maintain)
+app.add_typer(backup.app)
 
 
 def _log_to_stderr() -> None:
+    import structlog  # noqa: PLC0415
+
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -78,8 +99,3 @@ class _Stderr:
     def flush(self) -> None:
         with suppress(OSError):
             sys.stderr.flush()
-
-
-def _fail(message: str, *, code: int) -> NoReturn:
-    typer.echo(f"headrace: {message}", err=True)
-    raise typer.Exit(code)

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from headrace.errors import InvalidRequest, NotFound
 from headrace.metadata import Metadata
-from headrace.model import Key, KeyKind, Permission, now
+from headrace.model import LONGEST_OVERLAP, Key, KeyKind, Permission, now
 
 _PREFIXES = {
     KeyKind.APPLICATION: "hr_app_",
@@ -24,8 +24,6 @@ _PREFIXES = {
 }
 _SHOWN = 12
 """So many characters of a key may be shown to recognise it."""
-
-LONGEST_OVERLAP = timedelta(days=30)
 
 
 class KeyRing:

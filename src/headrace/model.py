@@ -9,7 +9,7 @@ be are **rejects**. A **load** commits the staged chunks of a job to the **lake*
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 
@@ -432,6 +432,10 @@ class Receipt:
 
 
 # -- who -----------------------------------------------------------------------------------------------
+
+
+LONGEST_OVERLAP = timedelta(days=30)
+"""Of the two secrets of a key that is rotated."""
 
 
 class KeyKind(StrEnum):

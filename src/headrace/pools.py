@@ -98,6 +98,14 @@ class Pools:
             raise NotFound(f"There is no table {name}.")
         return table, self.tables.versions(pool_id, table.ref)
 
+    def maintain(self, pool_id: str) -> Sequence[Table]:
+        """Look after every table of the pool now, one after the other; loads of the pool wait meanwhile."""
+        self.get(pool_id)
+        tables = self.tables.tables(pool_id)
+        for table in tables:
+            self.tables.maintain(pool_id, table.ref, at_once=True)
+        return tables
+
     def export(
         self, pool_id: str, name: str, connection_id: str | None, format: ExportFormat
     ) -> Generator[bytes]:

@@ -194,12 +194,11 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
 
 
 def _engines(settings: Settings, folder: Path) -> Engines:
-    shutil.rmtree(folder / "temp", ignore_errors=True)  # what an engine that was killed had spilled
-    (folder / "temp").mkdir()
+    temp = _temp(folder)
     sandbox = Sandbox(
         processes=settings.sql_processes,
         memory_mb=settings.sql_memory_mb,
-        temp=folder / "temp",
+        temp=temp,
         warm=settings.sql_warm_processes,
     )
     stager = Stager(
@@ -207,14 +206,7 @@ def _engines(settings: Settings, folder: Path) -> Engines:
         memory_mb=settings.staging_memory_mb,
         seconds=settings.staging_seconds,
     )
-    tables = DuckLakeTables(
-        folder / "pools",
-        memory_mb=settings.load_memory_mb,
-        sandbox=sandbox,
-        keep_versions_days=settings.keep_versions_days,
-        upkeep_loads=settings.upkeep_loads,
-    )
-    return Engines(stager, sandbox, tables)
+    return Engines(stager, sandbox, _tables(settings, folder / "pools", sandbox))
 
 
 def build(
@@ -291,6 +283,23 @@ def build(
         confinement=_confinement(),
     )
     return Parts(metadata, tables, engines, reducer, worker, trail, services, draining)
+
+
+def _temp(folder: Path) -> Path:
+    """For what engines spill; one that was killed has left something there."""
+    shutil.rmtree(folder / "temp", ignore_errors=True)
+    (folder / "temp").mkdir()
+    return folder / "temp"
+
+
+def _tables(settings: Settings, pools_folder: Path, sandbox: Sandbox) -> DuckLakeTables:
+    return DuckLakeTables(
+        pools_folder,
+        memory_mb=settings.load_memory_mb,
+        sandbox=sandbox,
+        keep_versions_days=settings.keep_versions_days,
+        upkeep_loads=settings.upkeep_loads,
+    )
 
 
 def _confinement() -> tuple[str, ...]:
@@ -371,6 +380,37 @@ class _Announcing(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+
+def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
+    """Look after every table of a folder that no server uses. Raises CannotStart."""
+    os.umask(0o077)
+    folder = settings.data_dir.resolve()
+    if not (folder / "metadata.sqlite").is_file():
+        raise CannotStart(f"There is no server's folder at {folder}.")
+    with _only_server_of(folder):
+        sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=_temp(folder), warm=0)
+        tables = _tables(settings, folder / "pools", sandbox)
+        metadata = Metadata(folder / "metadata.sqlite")
+        for pool in metadata.pools.list():
+            for table in tables.tables(pool.id):
+                tables.maintain(pool.id, table.ref, at_once=True)
+                told(f"{pool.name}: {table.ref.name}")
+        metadata.close()
+        tables.close()
+        sandbox.close()
+
+
+def server_of(folder: Path) -> int | None:
+    """The process that serves a data folder now."""
+    try:
+        with (folder / "server.lock").open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int((folder / "server.lock").read_text() or 0)
+    except OSError:
+        return None
+    return None
 
 
 class _only_server_of:  # noqa: N801  reads as a phrase

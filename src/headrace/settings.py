@@ -13,6 +13,9 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+OF_CLIENTS = frozenset({"HEADRACE_URL", "HEADRACE_KEY", "HEADRACE_PROFILE"})
+"""Variables that are no settings: they tell the commands of a client which server is meant."""
+
 
 class StringProfile(StrEnum):
     OPEN = "open"
@@ -114,3 +117,9 @@ class Settings(BaseSettings):
     crash_at: str = Field(
         "", description="for tests of recovery: the server kills itself at this crash point"
     )
+
+
+def named_in_vain() -> list[str]:
+    """Variables of the environment that look like settings and are none: a name that was mistyped, say."""
+    known = {f"HEADRACE_{name.upper()}" for name in Settings.model_fields} | OF_CLIENTS
+    return sorted(name for name in os.environ if name.startswith("HEADRACE_") and name not in known)

@@ -176,6 +176,7 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
             f"{ours}/sql", json={"sql": f'SELECT * FROM "{connection.json()["id"]}".t'}
         ),
         "api.list_tables": api.get(f"{ours}/tables"),
+        "api.maintain_pool": api.post(f"{ours}/upkeep"),
         "api.get_table": api.get(f"{ours}/tables/t?{table}"),
         "keys.list_keys": api.get("/api/v1/keys"),
         "keys.create_key": key,

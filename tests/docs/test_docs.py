@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from headrace.errors import LoadFailed, known_errors
 from headrace.metadata import Metadata
 from headrace.model import ChunkState, JobStatus
 from headrace.permissions import Rule
-from headrace.settings import Settings
+from headrace.settings import OF_CLIENTS, Settings
 from headrace.web.routes import ROUTES
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,7 @@ def _default(value: Any) -> str:
 @ids
 def test_settings_that_are_mentioned_exist(path: Path) -> None:
     mentioned = set(re.findall(r"HEADRACE_[A-Z_]+", path.read_text()))
-    assert mentioned <= {f"HEADRACE_{name.upper()}" for name in Settings.model_fields}
+    assert mentioned <= {f"HEADRACE_{name.upper()}" for name in Settings.model_fields} | OF_CLIENTS
 
 
 def test_errors() -> None:
@@ -254,6 +255,20 @@ def test_the_first_push_of_the_readme(server: RunningServer, tmp_path: Path) -> 
     assert status == "DONE"
     assert '["0001","Ada","12.50",' in answer
     assert '["0002","Grace",null,' in answer
+
+
+def test_the_commands_of_the_readme(server: RunningServer, tmp_path: Path) -> None:
+    [block] = blocks("README.md", "sh")
+    where, commands = block.split("\n", 1)
+    settings = Settings.model_construct()
+    url, key = f"http://{settings.host}:{settings.port}", f"$(cat {settings.data_dir}/admin-key)"
+    assert where.startswith(f"export HEADRACE_URL={url} HEADRACE_KEY={key} ")
+    (tmp_path / "orders.csv").write_text("id,amount\n0001,12.50\n")
+    renamed = commands.replace("My pool", "of the readme")
+    path = f"export PATH={sys.prefix}/bin:$PATH HEADRACE_URL=$URL HEADRACE_KEY=$KEY XDG_CACHE_HOME=$PWD"
+    told = bash(server, tmp_path, f"{path}\n{renamed}")
+    assert "REPLACE of orders: 1 rows in, 1 inserted." in told
+    assert told.splitlines()[-1].split()[:2] == ["0001", "12.50"]
 
 
 def test_it_is_on_the_first_screen() -> None:

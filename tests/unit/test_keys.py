@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from headrace.errors import InvalidRequest, NotFound
-from headrace.keys import LONGEST_OVERLAP, KeyRing, hash_of
+from headrace.keys import KeyRing, hash_of
 from headrace.metadata import Metadata
-from headrace.model import Key, KeyKind, Permission, now
+from headrace.model import LONGEST_OVERLAP, Key, KeyKind, Permission, now
 
 PUSH = Permission.PUSH
 HOUR = timedelta(hours=1)

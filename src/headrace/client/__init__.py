@@ -16,11 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 from headrace.client.calls import Calls, Lost
-from headrace.client.pools import How, Pool, Table
+from headrace.client.pools import Found, How, Pool, Table
 from headrace.client.pushing import Pushed
 from headrace.errors import LoadFailed, NotFound
 
-__all__ = ["Client", "How", "LoadFailed", "Lost", "Pool", "Pushed", "Table"]
+__all__ = ["Client", "Found", "How", "LoadFailed", "Lost", "Pool", "Pushed", "Table"]
 
 
 class Client:
@@ -60,3 +60,12 @@ class Client:
         body = {"name": name, **({"id": id} if id else {})}
         made = self._calls.once("POST", "/integration/api/pools", json=body).json()
         return Pool(self._calls, made["id"])
+
+    def delete_pool(self, pool_id: str) -> None:
+        """A pool with all of its tables; needs the permission of an administrator. Raises Conflict."""
+        self._calls.repeatable("DELETE", f"/integration/api/pools/{pool_id}")
+
+    def whoami(self) -> dict[str, Any]:
+        """Who the server takes us for. Raises Unauthorized."""
+        asking: dict[str, Any] = self._calls.get("/api/cloud")
+        return asking

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
+from threading import Event
 from typing import Any
 
 import httpx
@@ -66,14 +67,19 @@ class Calls:
                 pause(attempt, deadline, error)
         raise AssertionError("unreachable")
 
-    def once(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """A request whose effect counts: again only while the server refuses it for now. Raises Lost."""
+    def once(self, method: str, path: str, *, stopping: Event | None = None, **more: Any) -> httpx.Response:
+        """A request whose effect counts: again only while the server refuses it for now. Raises Lost.
+
+        When ``stopping`` is set it is not tried again.
+        """
         deadline = time.monotonic() + self.patience
         for attempt in count():
             try:
                 reply = self._http.request(method, path, **more)
             except httpx.ConnectError as error:  # nothing was sent
-                pause(attempt, deadline, error)
+                if _is_for_good(error):
+                    raise
+                pause(attempt, deadline, error, stopping=stopping)
                 continue
             except httpx.TransportError as error:
                 raise Lost(str(error) or type(error).__name__) from error
@@ -84,18 +90,57 @@ class Calls:
                 raise Lost(str(refused)) from refused
             if isinstance(refused, Internal) or not refused.retry:
                 raise refused
-            pause(attempt, deadline, refused, reply.headers)
+            pause(attempt, deadline, refused, reply.headers, stopping)
         raise AssertionError("unreachable")
 
+    def streamed(self, path: str, **params: Any) -> Iterator[bytes]:
+        """The body of an answer while it comes. It is asked for again only as long as nothing of it came.
 
-def pause(attempt: int, deadline: float, error: Exception, headers: Mapping[str, str] | None = None) -> None:
+        Whole only if the iterator ends by itself; raises Lost when the answer breaks off.
+        """
+        deadline = time.monotonic() + self.patience
+        for attempt in count():
+            try:
+                with self._http.stream("GET", path, params=_given(params)) as reply:
+                    if reply.is_success:
+                        yield from reply.iter_bytes()
+                        return
+                    reply.read()
+            except httpx.ConnectError as error:
+                if _is_for_good(error):
+                    raise
+                pause(attempt, deadline, error)
+                continue
+            except httpx.TransportError as error:
+                raise Lost(f"The answer broke off: {error}") from error
+            refused = error_of(reply)
+            if isinstance(refused, Internal) or not refused.retry:
+                raise refused
+            pause(attempt, deadline, refused, reply.headers)
+
+
+def _is_for_good(error: httpx.ConnectError) -> bool:
+    """A certificate that is not trusted, or no TLS at all, will be no other one in a moment."""
+    return "SSL" in str(error)
+
+
+def pause(
+    attempt: int,
+    deadline: float,
+    error: Exception,
+    headers: Mapping[str, str] | None = None,
+    stopping: Event | None = None,
+) -> None:
     """Wait before the next try, or raise the error, the server's own if there is one, if it is too late."""
     said = (headers or {}).get("retry-after", "")
     seconds = float(said) if said.isdigit() else _PAUSES[min(attempt, len(_PAUSES) - 1)]
     seconds = min(seconds, _LONGEST_PAUSE) * random.uniform(1.0, 1.2)  # no secret  # nosec B311
     if time.monotonic() + seconds > deadline:
         raise error.__cause__ if isinstance(error.__cause__, HeadraceError) else error
-    time.sleep(seconds)
+    if stopping is None:
+        time.sleep(seconds)
+    elif stopping.wait(seconds):
+        raise error
 
 
 def error_of(reply: httpx.Response) -> HeadraceError:
@@ -109,11 +154,13 @@ def error_of(reply: httpx.Response) -> HeadraceError:
     code = body.get("code") or first.get("errorCode") or body.get("shortMessage")
     message = body.get("detail") or first.get("error") or body.get("message") or reply.reason_phrase
     attribute = body.get("attribute") or first.get("attribute")
+    hint = body.get("hint") or first.get("additionalInfo")
     by_code = {cls.code: cls for cls in reversed(known_errors())}
     by_status = {cls.status: cls for cls in reversed(known_errors())}
     kind = by_code.get(str(code)) or by_status.get(reply.status_code) or Internal
     error = kind(f"{message} (HTTP {reply.status_code})")
     error.attribute = attribute
+    error.hint = hint
     return error
 
 

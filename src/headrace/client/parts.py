@@ -9,13 +9,15 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from shutil import copyfileobj
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from headrace.client.files import first_bytes, is_text
 
-from headrace.client.sources import batches_of, is_parquet
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _BLOCK = 1 << 20
 
@@ -36,19 +38,36 @@ class Part:
 
 
 def parts_of_files(
-    files: Sequence[Path], folder: Path, *, most_bytes: int, options: Mapping[str, Any]
+    files: Sequence[Path], folder: Path, *, most_bytes: int, options: Mapping[str, Any], kind: str = "CSV"
 ) -> Iterator[Part]:
-    """Each file as it is; a CSV that is too large, in pieces of whole records with its header."""
-    quote = _quote(options)
+    """Each file as it is; a text that is too large, in pieces of whole records, a CSV with its header."""
     for number, path in enumerate(files):
-        if quote is None or path.stat().st_size <= most_bytes or is_parquet(path):
+        quote = _quote(kind, options) if is_text(first_bytes(path)) else None
+        if quote is None or path.stat().st_size <= most_bytes:
             yield _part(path, ours=False)
         else:
-            yield from _pieces(path, folder / f"{number}", most_bytes, quote)
+            with path.open("rb") as file:
+                yield from _pieces(file, folder / f"{number}", kind, most_bytes, quote)
 
 
-def _quote(options: Mapping[str, Any]) -> bytes | None:
-    """The quote, empty for none; None for a dialect whose records we cannot tell apart without parsing."""
+def parts_of_stream(
+    stream: BufferedReader, folder: Path, *, kind: str, most_bytes: int, options: Mapping[str, Any]
+) -> Iterator[Part]:
+    """What comes from a pipe, in pieces of whole records as they come; whole, where there are no records."""
+    quote = _quote(kind, options) if is_text(stream.peek(8)[:8]) else None
+    if quote is not None:
+        yield from _pieces(stream, folder / "stream", kind, most_bytes, quote)
+        return
+    whole = folder / f"stream.{kind.lower()}"
+    with whole.open("wb") as file:
+        copyfileobj(stream, file, _BLOCK)
+    yield _part(whole, ours=True)
+
+
+def _quote(kind: str, options: Mapping[str, Any]) -> bytes | None:
+    """The quote, empty for none; None where we cannot tell records apart without parsing them."""
+    if kind != "CSV":
+        return b"" if kind == "NDJSON" else None
     quote, escape = options.get("quoteSequence") or '"', options.get("escapeSequence")
     charset = options.get("charSet") or "utf-8"
     try:
@@ -56,11 +75,16 @@ def _quote(options: Mapping[str, Any]) -> bytes | None:
     except LookupError:
         return None
     usual = options.get("lineEnding") in (None, "", "\n", "\r\n") and escape in (None, "", quote)
-    return str(quote).encode(charset) if usual and ascii_like else None
+    if not usual or not ascii_like:
+        return None
+    mark = str(quote).encode(charset)
+    return mark if len(mark) == 1 else None  # one of several bytes may lie across two blocks
 
 
 def parts_of_rows(data: Any, folder: Path, *, most_bytes: int) -> Iterator[Part]:
     """The rows as Parquet files. INT96 time stamps, which the original service is known to read."""
+    from headrace.client.sources import batches_of  # noqa: PLC0415  Arrow is slow to import
+
     file: _ParquetFile | None = None
     for number, step in enumerate(batches_of(data)):
         # what the library that made the table notes in its schema may differ from step to step
@@ -78,6 +102,8 @@ class _ParquetFile:
     """A part that is being written."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
         self.path = path
         self.schema = schema
         self.writer = pq.ParquetWriter(path, schema, use_deprecated_int96_timestamps=True)
@@ -96,21 +122,20 @@ def _part(path: Path, *, ours: bool) -> Part:
         return Part(path, file.tell(), digest, ours)
 
 
-# -- CSV in pieces -------------------------------------------------------------------------------------
+# -- texts in pieces -----------------------------------------------------------------------------------
 
 
-def _pieces(path: Path, stem: Path, most_bytes: int, quote: bytes) -> Iterator[Part]:
+def _pieces(file: BufferedReader, stem: Path, kind: str, most_bytes: int, quote: bytes) -> Iterator[Part]:
     """Cut only at a line break outside quotes: an even number of quotes stands before it."""
-    with path.open("rb") as file:
-        header = _record(file, quote)
-        number = 0
-        while file.tell() < path.stat().st_size:
-            piece = stem.with_name(f"{stem.name}-{number}.csv")
-            with piece.open("wb") as out:
-                out.write(header)
-                _copy_records(file, out, max(most_bytes - len(header), _BLOCK), quote)
-            yield _part(piece, ours=True)
-            number += 1
+    header = _record(file, quote) if kind == "CSV" else b""
+    number = 0
+    while file.peek(1) or not number:  # nothing but a header is a file, too
+        piece = stem.with_name(f"{stem.name}-{number}.{kind.lower()}")
+        with piece.open("wb") as out:
+            out.write(header)
+            _copy_records(file, out, max(most_bytes - len(header), _BLOCK), quote)
+        yield _part(piece, ours=True)
+        number += 1
 
 
 def _copy_records(file: BinaryIO, out: BinaryIO, size: int, quote: bytes) -> None:

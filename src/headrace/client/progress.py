@@ -11,16 +11,19 @@ Progress = Callable[[int], None]
 
 
 @contextmanager
-def progress_bar(title: str, own: Progress | None) -> Iterator[Progress]:
+def progress_bar(title: str, own: Progress | None, total: int | None = None) -> Iterator[Progress]:
+    """``total``: bytes that will come, as far as it is known."""
     if own is not None or not _watched():
         yield own or _silent
         return
     from rich import progress  # noqa: PLC0415  only for eyes
+    from rich.console import Console  # noqa: PLC0415
 
-    words = progress.TextColumn("{task.description}")
+    words = progress.TextColumn("{task.description}", markup=False)
     columns = progress.SpinnerColumn(), words, progress.DownloadColumn(), progress.TransferSpeedColumn()
-    with progress.Progress(*columns, transient=True) as bar:
-        task = bar.add_task(title, total=None)
+    # what is asked for goes to stdout, and into a pipe
+    with progress.Progress(*columns, transient=True, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total)
         yield lambda arrived: bar.advance(task, arrived)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from threading import Event
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from headrace.client.calls import Calls, Lost, pause
@@ -23,6 +24,10 @@ from headrace.errors import JobNotNew, LoadFailed, NotFound, known_errors
 
 _FINAL = ("DONE", "ERROR")
 _POLLS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Stopped(Exception):
+    """Another part has failed, or somebody has interrupted the push."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Push:
         self._journal = journal
         self._at_once = 1 if wish.in_order else at_once
         self._told = told
+        self._stopping = Event()
+        """Set when one part has failed or somebody has interrupted: what the others do is in vain."""
 
     def run(self, parts: Callable[[], Iterator[Part]]) -> Pushed:
         """Send, execute, wait. Raises LoadFailed, or what the server refuses."""
@@ -76,6 +83,19 @@ class Push:
         ended = self._ended(job["id"])
         self._journal.forget()
         return ended
+
+    def rehearse(self, parts: Callable[[], Iterator[Part]]) -> dict[str, Any]:
+        """Send all and ask what executing it would do; then the job goes. Only Headrace can tell."""
+        job = self._new_job()
+        try:
+            self._send_all(job["id"], parts)
+            path = f"/api/v1/pools/{self._wish.pool_id}/jobs/{job['id']}/execute"
+            foreseen = self._calls.repeatable("POST", path, params={**self._order(), "dryRun": "true"})
+        finally:
+            self._calls.repeatable("DELETE", f"{self._wish.jobs}/{job['id']}")
+            self._journal.forget()
+        outlook: dict[str, Any] = foreseen.json()
+        return outlook
 
     # -- the job ---------------------------------------------------------------------------------------
 
@@ -109,7 +129,7 @@ class Push:
     def _send_all(self, job_id: str, parts: Callable[[], Iterator[Part]]) -> bool:
         """Send what the server lacks; False if it has something that is no part of this push."""
         there, ours = self._stored(job_id), Counter[str]()
-        with ThreadPoolExecutor(self._at_once) as threads:
+        with ThreadPoolExecutor(self._at_once) as threads, self._stopping_all():
             under_way: set[Future[None]] = set()
             for part in parts():
                 ours[part.sha256] += 1
@@ -122,6 +142,16 @@ class Push:
             _settled(under_way, ALL_COMPLETED)
         return not self._stored(job_id) - ours
 
+    @contextmanager
+    def _stopping_all(self) -> Iterator[None]:
+        """Threads that send are waited for when this ends, and shall not try on meanwhile."""
+        self._stopping.clear()
+        try:
+            yield
+        except BaseException:
+            self._stopping.set()
+            raise
+
     def _send(self, job_id: str, part: Part, copy: int) -> None:
         """Send a part until it is there. ``copy``: it is so many times in the push with the same bytes."""
         deadline = time.monotonic() + self._calls.patience
@@ -130,7 +160,7 @@ class Push:
                 self._send_once(job_id, part, copy)
                 break
             except Lost as error:
-                pause(attempt, deadline, error)
+                pause(attempt, deadline, error, stopping=self._stopping)
                 if self._stored(job_id)[part.sha256] >= copy:
                     break  # only its answer was lost
         self._arrived(part)
@@ -139,8 +169,9 @@ class Push:
         # the key makes the server know it again, even while it is still busy with the first sending
         named = {"Idempotency-Key": f"{part.sha256}-{copy}"}
         with part.path.open("rb") as file:
-            sent = {"file": (part.path.name, file)}
-            self._calls.once("POST", self._chunks(job_id), files=sent, headers=named)
+            sent = {"file": (part.path.name, _Ending(file, self._stopping))}
+            chunks = self._chunks(job_id)
+            self._calls.once("POST", chunks, files=sent, headers=named, stopping=self._stopping)
 
     def _chunks(self, job_id: str) -> str:
         return f"{self._wish.jobs}/{job_id}/chunks/{self._wish.kind}"
@@ -156,23 +187,21 @@ class Push:
     # -- the end ---------------------------------------------------------------------------------------
 
     def _execute(self, job_id: str) -> None:
-        params = {"duplicateRemovalColumn": self._wish.order_column} if self._wish.order_column else {}
         with suppress(JobNotNew):  # an earlier try has done it
-            self._calls.repeatable("POST", f"{self._wish.jobs}/{job_id}", params=params)
+            self._calls.repeatable("POST", f"{self._wish.jobs}/{job_id}", params=self._order())
+
+    def _order(self) -> dict[str, str]:
+        return {"duplicateRemovalColumn": self._wish.order_column} if self._wish.order_column else {}
 
     def _ended(self, job_id: str) -> Pushed:
-        for poll in _polls():
-            job = self._shown(job_id)
-            if job["status"] in _FINAL:
-                break
-            time.sleep(poll)
+        *_, job = polled(lambda: self._shown(job_id))
         logs = tuple(job.get("logs") or ())
         if job["status"] == "DONE":
             return Pushed(
                 job_id, self._wish.spec["targetName"], self._told_by_us(job_id, "counts") or {}, logs
             )
         self._journal.forget()
-        raise _failure(self._told_by_us(job_id, "errorCode"))("\n".join(logs), logs=logs, job_id=job_id)
+        raise failure(self._told_by_us(job_id, "errorCode"), logs, job_id)
 
     def _told_by_us(self, job_id: str, field: str) -> Any:
         """What only a Headrace server tells of a job."""
@@ -182,10 +211,34 @@ class Push:
             return None
 
 
-def _failure(code: str | None) -> type[LoadFailed]:
+class _Ending:
+    """A file that is sent until all is in vain."""
+
+    def __init__(self, file: BinaryIO, stopping: Event) -> None:
+        self._file = file
+        self._stopping = stopping
+        self.fileno, self.seek, self.tell = file.fileno, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if self._stopping.is_set():
+            raise Stopped
+        return self._file.read(size)
+
+
+def polled(look: Callable[[], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The job as it is seen each time that it is looked at, the last time DONE or ERROR."""
+    for poll in _polls():
+        job = look()
+        yield job
+        if job["status"] in _FINAL:
+            return
+        time.sleep(poll)
+
+
+def failure(code: str | None, logs: Sequence[str], job_id: str) -> LoadFailed:
     """The error by which the load ended, as far as a server of ours tells it."""
     kinds = (kind for kind in known_errors() if issubclass(kind, LoadFailed) and kind.code == code)
-    return next(kinds, LoadFailed)
+    return next(kinds, LoadFailed)("\n".join(logs), logs=logs, job_id=job_id)
 
 
 def _settled(under_way: set[Future[None]], when: str) -> set[Future[None]]:

@@ -1,50 +1,20 @@
-"""Whatever a person has: files, frames, tables, relations, iterators of them. As parts of a push.
+"""Rows that a person has in memory: frames, tables, relations, iterators of them.
 
-A CSV or Parquet file is sent as it is, so that what it says is read by the server's rules and not twice.
-Everything else becomes Parquet by way of Arrow, in steps of bounded size.
+They become Parquet by way of Arrow, in steps of bounded size. Files are sent as they are (``files.py``).
 """
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
 
 ROWS_A_STEP = 100_000
 
-_PARQUET = (".parquet", ".pq")
-
 
 class UnknownData(TypeError):
     """The data is nothing that can be pushed."""
-
-
-def files_of(data: Any) -> Sequence[Path] | None:
-    """The files of a path or a glob, or of several; None if the data is no path. Raises FileNotFoundError."""
-    several = data if isinstance(data, list | tuple) else [data]
-    if not several or not all(isinstance(one, str | os.PathLike) for one in several):
-        return None
-    return [path for one in several for path in _matching(os.fspath(one))]
-
-
-def _matching(spelled: str) -> Sequence[Path]:
-    if Path(spelled).is_file():
-        return [Path(spelled)]
-    names = glob.glob(spelled, recursive=True)  # noqa: PTH207  absolute patterns, too
-    found = sorted(Path(name) for name in names if Path(name).is_file())
-    if not found:
-        raise FileNotFoundError(f"There is no file {spelled}.")
-    return found
-
-
-def is_parquet(path: Path) -> bool:
-    """By its first bytes, whatever its name is."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
 
 
 def batches_of(data: Any) -> Iterator[pa.Table]:

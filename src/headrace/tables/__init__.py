@@ -158,8 +158,8 @@ class TableEngine(Protocol):
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
         """The snapshots in which the table changed, newest first."""
 
-    def maintain(self, pool_id: str, ref: TableRef) -> None:
-        """Make small files one, drop old versions. Changes no row; may be repeated."""
+    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> None:
+        """Make small files one, drop old versions: when due, or at once. Changes no row; may be repeated."""
 
     def drop_pool(self, pool_id: str) -> None:
         """Forget the pool and its files. May be repeated."""

@@ -166,9 +166,9 @@ class DuckLakeTables:
             finally:
                 lake.writer.release()
 
-    def maintain(self, pool_id: str, ref: TableRef) -> None:
-        """Every ``upkeep_loads`` loads of a table; the others return at once."""
-        due = self._loads_since_upkeep.get((pool_id, ref), 0) + 1
+    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> None:
+        """Every ``upkeep_loads`` loads of a table; the others do nothing."""
+        due = self._upkeep_loads if at_once else self._loads_since_upkeep.get((pool_id, ref), 0) + 1
         self._loads_since_upkeep[pool_id, ref] = due % self._upkeep_loads
         if due < self._upkeep_loads:
             return

@@ -34,6 +34,10 @@ MEDIA_TYPES = {
 READING = CapacityLimiter(8)
 """Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
 
+UPKEEP = CapacityLimiter(1)
+"""One pool after the other: it takes the disk and the memory of loads."""
+
+_LOOK_AGAIN_S = 0.05
 
 _QUERY_ID = "X-Query-Id"
 
@@ -200,8 +204,11 @@ async def run_query(
 async def _when_gone(request: Request, cancel: Callable[[], None]) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-    with suppress(NotFound):  # it has ended in this moment
-        await to_thread.run_sync(cancel)
+    while True:  # it may have to begin yet; when it has ended, who waits for it ends this
+        with suppress(NotFound):
+            await to_thread.run_sync(cancel)
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 def cancel_query(pool_id: str, query_id: str, use: Use) -> Response:
@@ -218,6 +225,12 @@ def get_table(pool_id: str, name: str, use: Use, connection: str | None = None) 
     """A table: columns, rows, versions. ``connection``: the data connection it belongs to, if any."""
     table, versions = use.pools.table(pool_id, name, connection)
     return {**_table(table), "rows": table.rows, "versions": [_version(v) for v in versions]}
+
+
+async def maintain_pool(pool_id: str, use: Use) -> JSONResponse:
+    """Look after every table of the pool now, as the server does by itself now and then."""
+    tables = await to_thread.run_sync(use.pools.maintain, pool_id, limiter=UPKEEP)
+    return JSONResponse([_table(table) for table in tables])
 
 
 async def export_table(

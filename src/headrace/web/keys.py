@@ -9,8 +9,7 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from headrace.keys import LONGEST_OVERLAP
-from headrace.model import Key, KeyKind, Permission
+from headrace.model import LONGEST_OVERLAP, Key, KeyKind, Permission
 from headrace.permissions import authorize, decide
 from headrace.web.context import Asking, Moment, Use
 from headrace.web.noting import Note

@@ -125,6 +125,7 @@ ROUTES = (
         "DELETE", _OURS + "/pools/{pool_id:part}/sql/{query_id:part}", api.cancel_query, READ, "headrace"
     ),
     Endpoint("GET", _OURS + "/pools/{pool_id:part}/tables", api.list_tables, READ, "headrace", narrowed=True),
+    Endpoint("POST", _OURS + "/pools/{pool_id:part}/upkeep", api.maintain_pool, ADMIN, "headrace"),
     Endpoint("GET", _TABLE, api.get_table, READ, "headrace"),
     Endpoint("GET", _TABLE + "/export", api.export_table, READ, "headrace"),
     Endpoint("GET", _KEYS, keys.list_keys, ADMIN, "access"),

@@ -12,19 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
-from headrace.errors import HeadraceError
-from headrace.keys import LONGEST_OVERLAP
-from headrace.model import AuditEntry, Key, KeyKind, Permission, now
-from headrace.settings import Settings
+from headrace.commands.ending import Stop
+from headrace.model import LONGEST_OVERLAP, AuditEntry, Key, KeyKind, Permission, now
 
 if TYPE_CHECKING:
     from headrace.keys import KeyRing
     from headrace.metadata import Metadata
+    from headrace.settings import Settings
 
 app = typer.Typer(help="Make, list, rotate, disable and revoke keys and OAuth clients.", no_args_is_help=True)
 
@@ -50,18 +49,17 @@ class Ring:
 def _opened(data_dir: Path | None) -> Iterator[Ring]:
     from headrace.keys import KeyRing  # noqa: PLC0415  slow to import
     from headrace.metadata import Metadata  # noqa: PLC0415
+    from headrace.settings import Settings  # noqa: PLC0415
 
     given: dict[str, Any] = {"data_dir": data_dir} if data_dir else {}
     settings = Settings(**given)
     path = settings.data_dir / "metadata.sqlite"
     if not path.is_file():
-        _fail(f"There is no server's folder at {settings.data_dir}: name it with --data-dir.")
+        raise Stop(f"There is no server's folder at {settings.data_dir}: name it with --data-dir.")
     os.umask(0o077)
     metadata = Metadata(path)
     try:
         yield Ring(metadata, KeyRing(metadata), settings)
-    except HeadraceError as error:
-        _fail(error.message)
     finally:
         metadata.close()
 
@@ -191,8 +189,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # an id without a name
         return str(os.getuid())
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"headrace: {message}", err=True)
-    raise typer.Exit(1)

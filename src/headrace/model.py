@@ -359,6 +359,12 @@ class Job:
     logs: tuple[str, ...] = ()
     idempotency_key: str | None = None  # the client's own name of its creation
     execute_key: str | None = None  # … and of its execution
+    undo_began_at: datetime | None = None  # it is being undone: nothing else may write to its tables
+    undone_at: datetime | None = None  # its tables are as they were before it
+    undo_key: str | None = None  # the client's own name of the undoing
+    cancel_asked_at: datetime | None = None  # it is to end in ERROR before its commit
+    retried_by: str | None = None  # the job that took over its chunks
+    chunks_until: datetime | None = None  # of a job in ERROR: so long its raw chunks are kept
 
     def with_logs(self, *lines: str) -> Job:
         return replace(self, logs=(*self.logs, *lines))
@@ -393,6 +399,7 @@ class Version:
     at: datetime
     job_id: str | None
     changes: str
+    undo: bool = False  # it took that job back
 
 
 @dataclass(frozen=True)
@@ -407,6 +414,31 @@ class Receipt:
     not_found: int
     duplicates: int = 0
     logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UndoneTable:
+    """What undoing a job does to one of its tables: rows go, rows come back.
+
+    ``dropped``: the job had made the table. ``rebuilt``: its columns were others, so that all rows are put
+    back. ``rows`` are in it afterwards.
+    """
+
+    ref: TableRef
+    dropped: bool
+    rebuilt: bool
+    removed: int
+    restored: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """What undoing a job does, or did at ``at``; kept in the lake beside the data, as a receipt is."""
+
+    job_id: str
+    at: datetime
+    tables: tuple[UndoneTable, ...]
 
 
 # -- who -----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ be are **rejects**. A **load** commits the staged chunks of a job to the **lake*
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -183,6 +183,14 @@ class CsvOptions:
             own.thousands_separator or self.thousands_separator,
             self.empty_is_false if own.empty_is_false is None else own.empty_is_false,
         )
+
+    def corrected(self, corrections: CsvOptions | None) -> CsvOptions:
+        """Only what is corrected changes."""
+        if corrections is None:
+            return self
+        said = {f.name: getattr(corrections, f.name) for f in fields(CsvOptions) if f.name != "columns"}
+        changed = {name: value for name, value in said.items() if value is not None}
+        return replace(self, **changed, columns={**self.columns, **corrections.columns})
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import uvicorn
 
 from headrace import confinement, crashpoints
 from headrace.access import Access
+from headrace.cancels import Cancels
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
 from headrace.keys import KeyRing, new_secret
@@ -33,6 +34,7 @@ from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
 from headrace.rejected import RejectFiles
 from headrace.replays import Replays
+from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
@@ -40,6 +42,7 @@ from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tokens import Tokens
 from headrace.trail import Trail
+from headrace.undoing import Undos
 from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
 from headrace.web.limits import RequestLimits
@@ -161,13 +164,15 @@ def build(settings: Settings, folder: Path) -> Parts:
     staging = Staging(
         metadata, chunks, tables, stager, staging_folder, rejects, CELONIS_STRING_LENGTH if celonis else None
     )
-    loader = Loader(metadata, chunks, tables, reducer, staging.again, staging_folder)
+    keep_failed, undos = timedelta(hours=settings.keep_failed_hours), Undos(metadata, tables)
+    loader = Loader(metadata, chunks, tables, reducer, staging.again, staging_folder, keep_failed)
     worker = Worker(
         loader,
         staging,
         stagers=settings.staging_processes,
         loaders=settings.load_workers,
         lease_seconds=settings.lease_seconds,
+        undos=undos,
     )
     draining = threading.Event()
     trail = Trail(metadata, days=settings.audit_days)
@@ -192,6 +197,9 @@ def build(settings: Settings, folder: Path) -> Parts:
     services = Services(
         pushes=pushes,
         replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
+        retries=Retries(metadata, chunks, stager, pushes, worker.stage),
+        cancels=Cancels(pushes, keep_failed, loader.clean_up, worker.await_ended),
+        undos=undos,
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),

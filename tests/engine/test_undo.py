@@ -1,4 +1,4 @@
-"""Undoing on real lakes: the tables are what they were, whatever the job did and whatever upkeep did since."""
+"""Undoing on real lakes: tables are what they were, whatever the job did and whatever upkeep did since."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from engine.test_upkeep import (  # noqa: F401  fixtures
     NewLake,
     disk,
     engines,
-    lake,
     new_lake,
 )
 from headrace.errors import NotUndoable
@@ -31,10 +30,9 @@ from headrace.model import (
     Table,
     TableRef,
     UpsertStrategy,
-    decimal,
 )
 from headrace.tables import Load
-from headrace.tables.catalog import BOOKS, table_name
+from headrace.tables.catalog import table_name
 
 A, B = TableRef("a"), TableRef('b "é"', "connection-1")
 KEYS = ("k",)
@@ -223,7 +221,12 @@ def undo_one(lake: Lake, model: Model, chance: random.Random) -> int:
         with pytest.raises(NotUndoable, match="undo them first"):
             lake.tables.undo(lake.pool, job, targets)
         return 0
-    undo(lake, job, *targets)
+    try:
+        undo(lake, job, *targets)
+    except NotUndoable:  # a newer job may have touched a table and left it as it was
+        newer = list(model.jobs)[list(model.jobs).index(job) + 1 :]
+        assert any(set(model.jobs[other]) & set(targets) for other in newer)
+        return 0
     model.undo(job)
     return 1
 

@@ -24,6 +24,9 @@ from headrace.model import JobStatus
 
 metadata = MetaData()
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before all times of ours: what is later is not NULL, and an index finds it."""
+
 
 class Instant(TypeDecorator[datetime]):
     """A point in time: aware in Python, UTC in the database."""
@@ -198,4 +201,4 @@ may_still_run = and_(
     jobs.c.status.in_((JobStatus.NEW, JobStatus.QUEUED, JobStatus.RUNNING)),
     not_(and_(jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_not(None))),
 )
-"""Jobs that may still need their chunks."""
+"""Jobs that may still need their chunks for themselves."""

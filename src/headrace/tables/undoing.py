@@ -24,7 +24,7 @@ import duckdb
 
 from headrace.conversion import literal, quoted
 from headrace.errors import NotUndoable
-from headrace.model import CHANGE_DATE, Table, TableRef, UndoneTable, Undoing, fold
+from headrace.model import CHANGE_DATE, Table, TableRef, Undoing, UndoneTable, fold
 from headrace.tables.catalog import (
     BOOKS,
     UNDO,

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
-from harness import RunningServer, create_pool, own_job, run_job, sql, wait_for, wait_for_job
+from harness import own_job, run_job, sql, wait_for_job
 
 ROWS = "SELECT k, v FROM t ORDER BY k"
 JOB: dict[str, Any] = {"fileType": "CSV", "keys": ["k"]}
@@ -151,20 +148,3 @@ def test_rejects_are_free_again_when_their_replay_was_undone(api: httpx.Client, 
     reply = api.post(url, json=replay)
     assert (reply.status_code, reply.json()["code"]) == (409, "not-replayable")
     assert "undone" in reply.json()["detail"]
-
-
-@pytest.fixture
-def forgetful(tmp_path: Path) -> Iterator[RunningServer]:
-    env = {"HEADRACE_KEEP_VERSIONS_DAYS": "0", "HEADRACE_UPKEEP_LOADS": "1"}
-    with RunningServer(tmp_path / "data", env=env) as running:
-        yield running
-
-
-def test_a_version_that_has_expired(forgetful: RunningServer) -> None:
-    with forgetful.client() as api:
-        pool = create_pool(api)
-        run_job(api, pool, "t", [b"k,v\n1,a\n"], **JOB)
-        job = run_job(api, pool, "t", [b"k,v\n2,b\n"], **DELTA)["id"]
-        wait_for(lambda: len(versions(api, pool)) <= 1, 30, "the upkeep")
-        refused(undo(api, pool, job), "keep_versions_days")
-        assert sql(api, pool, ROWS) == [["1", "a"], ["2", "b"]]

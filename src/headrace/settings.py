@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     sql_warm_processes: int = Field(
         4, ge=0, description="idle query processes that are kept for the pools queried last"
     )
-    keep_versions_days: float = Field(7.0, ge=0, description="how long old versions of tables stay readable")
+    keep_versions_days: float = Field(
+        7.0, ge=0, description="how long a version of a table stays readable once it is replaced"
+    )
     keep_failed_hours: float = Field(
         24.0, ge=0, description="how long a failed job keeps its chunks, to be run again; 0: not at all"
     )

@@ -18,6 +18,7 @@ from harness import (
     create_job,
     create_pool,
     execute,
+    new_key,
     own_job,
     run_job,
     sql,
@@ -169,6 +170,19 @@ def test_chunks_are_kept_only_so_long(forgetful: RunningServer) -> None:
         job = failed_job(api, pool)
         wait_for(lambda: not raw_chunks(forgetful, job), 20, "the sweep")
         refused(ask(api, pool, job, "retry", json=CORRECTION), "not-retryable", "no longer kept")
+
+
+def test_a_key_of_one_table_moves_nothing_to_another(
+    api: httpx.Client, pool: str, server: RunningServer
+) -> None:
+    job = failed_job(api, pool)
+    secret = new_key(api, permissions=["push"], tables=["t"])
+    with server.client(f"AppKey {secret}") as bound:
+        for what in ("retry", "clone"):
+            for changes in ({"targetName": "u"}, {"mirrorTargetNames": ["u"]}):
+                reply = ask(bound, pool, job, what, json={**CORRECTION, **changes})
+                assert (reply.status_code, reply.json()["code"]) == (403, "forbidden")
+        assert ask(bound, pool, job, "retry", json=CORRECTION).status_code == 201
 
 
 # -- cancel --------------------------------------------------------------------------------------------

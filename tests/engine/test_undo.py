@@ -1,12 +1,16 @@
 """Undoing on real lakes: tables are what they were, whatever the job did and whatever upkeep did since."""
 
+# ruff: noqa: F811  the fixtures are those of another file
+
 from __future__ import annotations
 
 import os
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +34,7 @@ from headrace.model import (
     Table,
     TableRef,
     UpsertStrategy,
+    decimal,
 )
 from headrace.tables import Load
 from headrace.tables.catalog import table_name
@@ -249,7 +254,155 @@ def assert_as_the_model(lake: Lake, ref: TableRef, state: State | None) -> None:
     assert sorted(got, key=repr) == sorted(wanted, key=repr)
 
 
-def test_programs_of_loads_and_undos(new_lake: NewLake) -> None:  # noqa: F811
+def test_programs_of_loads_and_undos(new_lake: NewLake) -> None:
     undone = sum(run(new_lake(loads=1), seed) for seed in range(PROGRAMS))
     assert undone > PROGRAMS
     counted("jobs undone in programs beside a model", undone, 0)
+
+
+# -- one by one ----------------------------------------------------------------------------------------
+
+
+def test_columns_lengths_and_known_keys_are_as_before(new_lake: NewLake) -> None:
+    """A column is widened and one is added; whole files come back as links to the bytes of then."""
+    lake = new_lake(A)
+    narrow, wide = {"k": INTEGER, "d": decimal(10, 2)}, {"k": INTEGER, "d": decimal(20, 4), "v": STRING}
+    load(lake, narrow, [(1, Decimal("1.25")), (2, None)], keys=())
+    load(lake, {"k": INTEGER, "v": STRING}, [(3, "x")], lengths=5, keys=())
+    before = look(lake)
+    job, _ = load(lake, wide, [(4, Decimal("1.0001"), "y"), (3, None, "z")], lengths=9)
+    assert look(lake)[0] != before[0]
+    files = set(data_files(lake))
+    [told] = undo(lake, job).tables
+    assert (told.rebuilt, told.removed, told.restored, told.rows) == (True, 2, 1, 3)
+    assert look(lake) == before
+    new = set(data_files(lake)) - files
+    assert len(new) == 2
+    assert {path.stat().st_ino for path in new} <= {path.stat().st_ino for path in files}
+
+
+def test_a_table_that_was_replaced(new_lake: NewLake) -> None:
+    """Of then one file is whole and one has lost a row: a link and a copy."""
+    lake = new_lake(B)
+    load(lake, K_V, [(1, "a"), (2, "b")], targets=(B,))
+    load(lake, K_V, [(3, "c")], [(2, None)], targets=(B,))
+    before = look(lake, B)
+    job, _ = load(lake, {"z": STRING}, [("x",)], targets=(B,), type=JobType.REPLACE, keys=())
+    files = set(data_files(lake, B))
+    [told] = undo(lake, job, B).tables
+    assert (told.rebuilt, told.removed, told.restored, told.rows) == (True, 1, 2, 2)
+    assert look(lake, B) == before
+    linked = [path.stat().st_nlink > 1 for path in set(data_files(lake, B)) - files]
+    assert sorted(linked) == [False, True]
+    version = lake.tables.versions(lake.pool, B)[1].version  # the version of the job is readable still
+    assert [row[0] for row in rows(lake, B, version)] == ["x"]
+
+
+def test_what_comes_back_outlives_the_versions_it_came_from(new_lake: NewLake) -> None:
+    lake = new_lake(A, keep_days=0.0, loads=1)
+    load(lake, K_V, [(1, "a"), (2, "b")])
+    before = look(lake)
+    job, _ = load(lake, {"z": STRING}, [("x",)], type=JobType.REPLACE, keys=())
+    undo(lake, job)
+    for number in (3, 4):
+        load(lake, K_V, [(number, "c")])
+        maintain(lake, A)
+    with lake.tables._cursor(lake.pool) as (cursor, inner):
+        cursor.execute(f"CALL ducklake_cleanup_old_files('{inner.alias}', cleanup_all => true)")
+    assert [row[:2] for row in look(lake)[3]] == [(1, "a"), (2, "b"), (3, "c"), (4, "c")]
+    assert look(lake)[3][:2] == before[3]
+
+
+def test_a_version_that_is_no_longer_kept(new_lake: NewLake) -> None:
+    lake = new_lake(A, keep_days=0.0, loads=1)
+    load(lake, K_V, [(1, "a")])
+    job, _ = load(lake, K_V, [(2, "b")])
+    after = look(lake)
+    maintain(lake, A)
+    for ask in (lake.tables.preview_undo, lake.tables.undo):
+        with pytest.raises(NotUndoable, match="keep_versions_days"):
+            ask(lake.pool, job, (A,))
+    assert look(lake) == after
+
+
+def test_a_version_is_old_from_when_it_was_replaced(new_lake: NewLake) -> None:
+    """However old the version before the last job is, that job can be undone."""
+    lake = new_lake(A, keep_days=1.0, loads=1)
+    load(lake, K_V, [(1, "a")])
+    before = look(lake)
+    with lake.tables._cursor(lake.pool) as (cursor, inner):
+        cursor.execute(
+            f"UPDATE __ducklake_metadata_{inner.alias}.ducklake_snapshot "
+            "SET snapshot_time = (now() - INTERVAL 9 DAY)::VARCHAR"
+        )
+    job, _ = load(lake, K_V, [(2, "b")])
+    maintain(lake, A)
+    undo(lake, job)
+    assert look(lake) == before
+
+
+def test_columns_called_as_the_engines_own(new_lake: NewLake) -> None:
+    lake = new_lake(A)
+    for columns in ({"k": INTEGER, "filename": STRING}, {"k": INTEGER, "filename": STRING, "rowid": STRING}):
+        load(lake, columns, [(1, *["x"] * (len(columns) - 1))], type=JobType.REPLACE)
+        before = look(lake)
+        delta, _ = load(lake, columns, [(1, *["y"] * (len(columns) - 1))])
+        undo(lake, delta)
+        assert look(lake) == before
+        job, _ = load(lake, {**columns, "more": STRING}, [(1, *["z"] * len(columns))])
+        undo(lake, job)
+        assert look(lake) == before
+
+
+def test_rows_of_one_key_keep_their_order(new_lake: NewLake) -> None:
+    """They were appended: the newest is the one whose other columns go on."""
+    lake = new_lake(A)
+    for value in "abc":
+        load(lake, K_V, [(1, value)], keys=())
+    wider, _ = load(lake, {**K_V, "w": STRING}, [(1, "d", "d")])
+    undo(lake, wider)
+    changed, _ = load(lake, K_V, [(1, "e")])
+    undo(lake, changed)
+    load(lake, {"k": INTEGER}, [(1,)])
+    assert [row[:2] for row in rows(lake)] == [(1, "c")]
+
+
+def test_a_clock_that_was_set_back(new_lake: NewLake) -> None:
+    """Rows of another job bear the same change date: they stay."""
+    lake = new_lake(A)
+    load(lake, K_V, [(1, "a")])
+    before = look(lake)
+    lake.numbers = iter([1])
+    lake.tables.load(lake.pool, replace(_load(lake), job_id="again"))
+    undo(lake, "again")
+    assert look(lake) == before
+
+
+def _load(lake: Lake) -> Load:
+    """The second row under the change date of the first job."""
+    return Load(
+        job_id="",
+        fence=1,
+        type=JobType.DELTA,
+        targets=(A,),
+        columns=tuple(Column(n, t) for n, t in K_V.items()),
+        makes_table=True,
+        upserts=lake._staged("again", K_V, [(2, "b")]),
+        upsert_rows=1,
+        deletes=(),
+        delete_rows=0,
+        keys=KEYS,
+        unique=True,
+        strategy=None,
+        duplicates=0,
+        change_date=START + timedelta(hours=1),
+        still_mine=lambda: None,
+    )
+
+
+def data_files(lake: Lake, ref: TableRef = A) -> list[Path]:
+    """Of the table as it is now."""
+    with lake.tables._cursor(lake.pool) as (cursor, inner):
+        query = "SELECT data_file FROM ducklake_list_files(?, ?, schema => ?)"
+        asked = [inner.alias, ref.name, ref.connection_id or "main"]
+        return [Path(name) for (name,) in cursor.execute(query, asked).fetchall()]

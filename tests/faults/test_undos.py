@@ -178,9 +178,6 @@ def test_a_wish_to_cancel_outlives_a_crash(story: Story, point: str) -> None:
 
 def test_nothing_is_left(story: Story) -> None:
     with story.server.client() as api:
-        for (
-            pool,
-            job,
-        ) in story.cancelled.values():  # who could be run again keeps its chunks until it is deleted
+        for pool, job in story.cancelled.values():  # they could be run again
             api.delete(f"{PUSH}/{pool}/jobs/{job}")
     wait_for(lambda: not strays(story.server.data_dir), 20, "the end of all chunks")

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint audit serve bench faults soak names damage fuzz slow-clients clean
+.PHONY: setup demo test lint audit serve bench faults soak names undos damage fuzz slow-clients clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,11 @@ soak: setup
 # Every name that was chosen to do harm, as a table's
 names: setup
 	HEADRACE_ALL_NAMES=1 $(BIN)/python -m pytest tests/contract/test_names.py $(ARGS)
+
+# Random loads and undos beside a model: make undos PROGRAMS=200
+PROGRAMS ?= 100
+undos: setup
+	HEADRACE_UNDO_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_undo.py $(ARGS)
 
 # The long form of the damaged files: make damage FILES=20000
 FILES ?= 10000

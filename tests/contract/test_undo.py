@@ -59,6 +59,8 @@ def test_a_delta_is_taken_back_with_the_change_dates_of_the_old_rows(api: httpx.
         api, pool, f"SELECT v FROM t AT (VERSION => {versions(api, pool)[1]['version']}) WHERE k = '4'"
     )
 
+    audit = api.get("/api/v1/audit", params={"job": last, "action": "undo-job"}).json()
+    assert {(entry["status"], entry["pool"]) for entry in audit} <= {(200, pool), (409, pool)}
     refused(undo(api, pool, last), f"undone already, at {undone['at']}")
     refused(undo(api, pool, last, params={"dryRun": True}), "undone already")
     assert done(undo(api, pool, first))["tables"][0] == {

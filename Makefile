@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names damage fuzz slow-clients clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names undos damage fuzz slow-clients clean
 
 setup: $(STAMP) $(HELP)
 
@@ -81,6 +81,11 @@ soak: setup
 # Every name that was chosen to do harm, as a table's
 names: setup
 	HEADRACE_ALL_NAMES=1 $(BIN)/python -m pytest tests/contract/test_names.py $(ARGS)
+
+# Random loads and undos beside a model: make undos PROGRAMS=200
+PROGRAMS ?= 100
+undos: setup
+	HEADRACE_UNDO_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_undo.py $(ARGS)
 
 # The long form of the damaged files: make damage FILES=20000
 FILES ?= 10000

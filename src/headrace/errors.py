@@ -18,7 +18,10 @@ The tree::
     ├── Conflict                  409  the thing exists or has moved on
     │   ├── JobNotNew             409  execute or correct a job that is not NEW
     │   ├── QueryCancelled        409  somebody called the query off
-    │   └── NotReplayable         409  the rejects of a job cannot be sent again, or were already
+    │   ├── NotReplayable         409  the rejects of a job cannot be sent again, or were already
+    │   ├── NotUndoable           409  a job that is not the last of its tables, or was undone
+    │   ├── NotCancellable        409  a job that has ended, or was never executed
+    │   └── NotRetryable          409  a job that did not fail, or whose chunks are gone
     ├── UnknownTus                412  another version of the protocol of resumable uploads
     ├── TooLarge                  413
     ├── WrongMediaType            415  what is no part of an upload
@@ -40,7 +43,8 @@ The tree::
         ├── TooHungry                  it needs more than load_memory_mb
         ├── ChunkFailed                one chunk could not be staged
         ├── RowsRejected               more bad rows than the job allows
-        └── SchemaMismatch             the push does not fit the table
+        ├── SchemaMismatch             the push does not fit the table
+        └── Cancelled                  a client called the job off
 
 The class says the status, the ``code`` that never changes and whether the same request may be sent
 again; the docstring is the default sentence. ``docs/errors.md`` lists them all and a test holds it
@@ -180,6 +184,24 @@ class NotReplayable(Conflict):
     """The rejects of this job cannot be replayed."""
 
     code = "not-replayable"
+
+
+class NotUndoable(Conflict):
+    """This job cannot be undone."""
+
+    code = "not-undoable"
+
+
+class NotCancellable(Conflict):
+    """Only a job that waits or runs can be cancelled."""
+
+    code = "not-cancellable"
+
+
+class NotRetryable(Conflict):
+    """This job cannot be run again."""
+
+    code = "not-retryable"
 
 
 class TooLarge(HeadraceError):
@@ -355,6 +377,12 @@ class SchemaMismatch(LoadFailed):
     """The push does not fit the table."""
 
     code = "schema-mismatch"
+
+
+class Cancelled(LoadFailed):
+    """The job was cancelled before its commit; the table is as it was before."""
+
+    code = "cancelled"
 
 
 def known_errors(root: type[HeadraceError] = HeadraceError) -> list[type[HeadraceError]]:

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
@@ -20,6 +21,7 @@ from headrace.crashpoints import crash_point
 from headrace.errors import (
     Busy,
     ChunkFailed,
+    DiskFull,
     HeadraceError,
     Internal,
     LoadFailed,
@@ -83,10 +85,12 @@ class Loader:
     reducer: Reducer
     restage: Restage
     staging_folder: StagingFolder
+    keep_failed: timedelta = timedelta(0)
+    """So long a failed job keeps its raw chunks, to be run again."""
 
     def load(self, job: Job) -> None:
         """Load one claimed job and finish it. Raises TakenOver."""
-        told = Telling()
+        told, kept = Telling(), False
         try:
             receipt = self._known_receipt(job)
             if receipt is None:
@@ -94,12 +98,12 @@ class Loader:
                 receipt = self._commit(job, staged, told)
             self._done(job, receipt, told)
         except LoadFailed as error:
-            self._failed(job, error.code, error.logs, told)
+            kept = self._failed(job, error.code, error.logs, told)
         except Busy:
             raise
         except HeadraceError as error:
-            self._failed(job, error.code, (error.message,), told)
-        self._clean_up(job)
+            kept = self._failed(job, error.code, (error.message,), told)
+        self.clean_up(job, keep_chunks=kept)
 
     def preview(self, job: Job) -> Outlook:
         """What executing the NEW job would do by now. Nothing of it stays. Raises Busy."""
@@ -166,6 +170,8 @@ class Loader:
         )
         if fits and path.exists():
             return chunk
+        if not told.aside:
+            self._still_mine(job)
         wanted = columns_that_count(job, chunk, columns)
         if told.aside:
             report = self.restage(job, chunk, wanted, aside=told.aside)
@@ -175,6 +181,7 @@ class Loader:
         return replace(chunk, report=report)
 
     def _commit(self, job: Job, chunks: Sequence[Chunk], told: Telling) -> Receipt:
+        self._still_mine(job)
         load = self._prepared(job, chunks, told)
         crash_point("reduced")
         with told.phase("commit"):
@@ -228,7 +235,8 @@ class Loader:
         )
 
     def _still_mine(self, job: Job) -> None:
-        if not self.metadata.jobs.is_mine(job.id, job.fence):
+        """Raises TakenOver, and Cancelled."""
+        if not self.metadata.jobs.check_mine(job.id, job.fence):
             raise TakenOver(job.id)
 
     def is_committed(self, job: Job) -> bool:
@@ -240,8 +248,8 @@ class Loader:
 
     def give_up(self, job: Job, line: str, code: str = Internal.code) -> None:
         """End a job in ERROR for a fault of the server."""
-        self._failed(job, code, (line,), Telling())
-        self._clean_up(job)
+        kept = self._failed(job, code, (line,), Telling())
+        self.clean_up(job, keep_chunks=kept)
 
     def maintain(self, job: Job) -> None:
         """What small pushes leave behind is made good by the server itself, now and then."""
@@ -256,9 +264,12 @@ class Loader:
         logs = [*told.logs, *receipt.logs, summary(job, counts)]
         self._finish(job, JobStatus.DONE, counts, logs, told, receipt=receipt)
 
-    def _failed(self, job: Job, code: str, logs: Sequence[str], told: Telling) -> None:
+    def _failed(self, job: Job, code: str, logs: Sequence[str], told: Telling) -> bool:
+        """Answers whether its chunks are kept for a retry; on a full disk there is no room for them."""
         counts = failed_counts(told.chunks)
-        self._finish(job, JobStatus.ERROR, counts, [*told.logs, *logs], told, code=code)
+        until = now() + self.keep_failed if self.keep_failed and code != DiskFull.code else None
+        self._finish(job, JobStatus.ERROR, counts, [*told.logs, *logs], told, code=code, chunks_until=until)
+        return until is not None
 
     def _finish(
         self,
@@ -270,6 +281,7 @@ class Loader:
         *,
         receipt: Receipt | None = None,
         code: str | None = None,
+        chunks_until: datetime | None = None,
     ) -> None:
         mine = self.metadata.jobs.finish(
             job,
@@ -280,13 +292,16 @@ class Loader:
             phases_ms=told.phases_ms,
             change_date=receipt.change_date if receipt else None,
             error_code=code,
+            chunks_until=chunks_until,
         )
         if not mine:
             raise TakenOver(job.id)
         crash_point("finished")
 
-    def _clean_up(self, job: Job) -> None:
-        self.chunks.drop(job.id)
+    def clean_up(self, job: Job, *, keep_chunks: bool) -> None:
+        """What an ended job does not need any more. May be repeated."""
+        if not keep_chunks:
+            self.chunks.drop(job.id)
         self.staging_folder.drop(job.pool_id, job.id)
         crash_point("dropped")
 

@@ -8,7 +8,7 @@ be are **rejects**. A **load** commits the staged chunks of a job to the **lake*
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -183,6 +183,14 @@ class CsvOptions:
             own.thousands_separator or self.thousands_separator,
             self.empty_is_false if own.empty_is_false is None else own.empty_is_false,
         )
+
+    def corrected(self, corrections: CsvOptions | None) -> CsvOptions:
+        """Only what is corrected changes."""
+        if corrections is None:
+            return self
+        said = {f.name: getattr(corrections, f.name) for f in fields(CsvOptions) if f.name != "columns"}
+        changed = {name: value for name, value in said.items() if value is not None}
+        return replace(self, **changed, columns={**self.columns, **corrections.columns})
 
 
 @dataclass(frozen=True)
@@ -381,6 +389,12 @@ class Job:
     logs: tuple[str, ...] = ()
     idempotency_key: str | None = None  # the client's own name of its creation
     execute_key: str | None = None  # … and of its execution
+    undo_began_at: datetime | None = None  # it is being undone: nothing else may write to its tables
+    undone_at: datetime | None = None  # its tables are as they were before it
+    undo_key: str | None = None  # the client's own name of the undoing
+    cancel_asked_at: datetime | None = None  # it is to end in ERROR before its commit
+    retried_by: str | None = None  # the job that took over its chunks
+    chunks_until: datetime | None = None  # of a job in ERROR: so long its raw chunks are kept
 
     def with_logs(self, *lines: str) -> Job:
         return replace(self, logs=(*self.logs, *lines))
@@ -415,6 +429,7 @@ class Version:
     at: datetime
     job_id: str | None
     changes: str
+    undo: bool = False  # it took that job back
 
 
 @dataclass(frozen=True)
@@ -429,6 +444,31 @@ class Receipt:
     not_found: int
     duplicates: int = 0
     logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UndoneTable:
+    """What undoing a job does to one of its tables: rows go, rows come back.
+
+    ``dropped``: the job had made the table. ``rebuilt``: its columns were others, so that all rows are put
+    back. ``rows`` are in it afterwards.
+    """
+
+    ref: TableRef
+    dropped: bool
+    rebuilt: bool
+    removed: int
+    restored: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Undoing:
+    """What undoing a job does, or did at ``at``; kept in the lake beside the data, as a receipt is."""
+
+    job_id: str
+    at: datetime
+    tables: tuple[UndoneTable, ...]
 
 
 # -- who -----------------------------------------------------------------------------------------------

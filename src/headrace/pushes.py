@@ -67,14 +67,7 @@ class Pushes:
 
         The same creation sent again under its idempotency key is answered by the first job. Raises KeyReused.
         """
-        self._pool(pool_id)
-        check(spec)
-        for target in spec.targets:
-            authorize(by, Permission.PUSH, pool_id, target.name)
-        if spec.connection_id and not self.metadata.pools.connection(pool_id, spec.connection_id):
-            raise InvalidRequest(
-                f"The pool has no data connection {spec.connection_id}.", attribute="connectionId"
-            )
+        self.admit(pool_id, spec, by)
         at = now()
         return self.metadata.jobs.add(
             Job(
@@ -89,6 +82,17 @@ class Pushes:
                 idempotency_key=idempotency_key,
             )
         )
+
+    def admit(self, pool_id: str, spec: PushSpec, by: Key) -> None:
+        """Raises what can be said against a job before any of its rows is seen."""
+        self._pool(pool_id)
+        check(spec)
+        for target in spec.targets:
+            authorize(by, Permission.PUSH, pool_id, target.name)
+        if spec.connection_id and not self.metadata.pools.connection(pool_id, spec.connection_id):
+            raise InvalidRequest(
+                f"The pool has no data connection {spec.connection_id}.", attribute="connectionId"
+            )
 
     def get(self, pool_id: str, job_id: str) -> Job:
         job = self.ledger_entry(pool_id, job_id)
@@ -146,6 +150,8 @@ class Pushes:
         status = self.metadata.jobs.delete(pool_id, job_id, now())
         if status in (JobStatus.NEW, JobStatus.QUEUED):
             self.on_delete(job)
+        elif status is JobStatus.ERROR:  # nobody can run it again now
+            self.chunks.drop(job.id)
 
     def preview(self, pool_id: str, job_id: str, order_column: str | None) -> Outlook:
         """What ``execute`` would do with the chunks that are here now; the job stays NEW.
@@ -213,7 +219,7 @@ class Pushes:
         if job.status is not JobStatus.NEW and not self._came_before(job_id, idempotency_key):
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
-            _refuse_delete(job.spec)
+            refuse_delete(job.spec)
         return job
 
     def _came_before(self, job_id: str, idempotency_key: str | None) -> bool:
@@ -231,7 +237,7 @@ class Pushes:
             path = _kept(arrival)
             crash_point("kept")
             seen = self.stager.look(path, spec, label)
-            _refuse_without_keys(spec, seen.file_type, seen.columns)
+            refuse_without_keys(spec, seen.file_type, seen.columns)
             self.quotas.admit(job, arrival.stored, arrival.chunk_id)
             chunk = self.metadata.chunks.add(
                 Chunk(
@@ -342,14 +348,14 @@ def _was_executed(job: Job, idempotency_key: str | None) -> bool:
     return False
 
 
-def _refuse_delete(spec: PushSpec) -> None:
+def refuse_delete(spec: PushSpec) -> None:
     if spec.type is JobType.REPLACE:
         raise InvalidRequest("A REPLACE job has nothing to delete from; use a DELTA job.", attribute="type")
     if not spec.key_columns:
         raise InvalidRequest("A job needs keys to find the rows to delete.", attribute="keys")
 
 
-def _refuse_without_keys(spec: PushSpec, file_type: FileType, columns: Sequence[str]) -> None:
+def refuse_without_keys(spec: PushSpec, file_type: FileType, columns: Sequence[str]) -> None:
     present = {fold(name) for name in columns}
     lacking = [key for key in spec.key_columns if fold(key) not in present]
     if lacking:

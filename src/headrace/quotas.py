@@ -114,7 +114,7 @@ class Quotas:
             raise PoolFull(self._pool_full())
 
     def _left_in(self, pool_id: str, apart_from: str | None) -> int:
-        waiting = self.metadata.chunks.bytes_of_pool(pool_id)
+        waiting = self.metadata.chunks.bytes_of_pool(pool_id, self.clock())
         waiting += self.metadata.uploads.bytes_of_pool(pool_id, apart_from=apart_from)
         return self.pool_bytes - self.size_of(pool_id) - waiting
 
@@ -124,7 +124,7 @@ class Quotas:
     def _pool_full(self) -> str:
         return (
             f"The pool may have {self.pool_bytes} bytes on disk, with old versions of its tables and waiting "
-            "chunks: delete jobs that will not be executed, or let old versions expire."
+            "chunks: delete jobs that will not be executed or retried, or let old versions expire."
         )
 
     # -- jobs ------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,7 +43,7 @@ class Serving(Protocol):
 class DoomedLoader(Loader):
     """A loader some of whose jobs end in ERROR because somebody wished so."""
 
-    faults: Faults
+    faults: Faults = field(kw_only=True)
 
     def load(self, job: Job) -> None:
         fault = self.faults.of_load([target.name for target in job.spec.targets])
@@ -51,8 +51,9 @@ class DoomedLoader(Loader):
             super().load(job)
             return
         logs = fault.logs or (LoadFailed().message,)
-        self._failed(job, fault.code, logs, Telling(chunks=list(self.metadata.chunks.list(job.id))))
-        self._clean_up(job)
+        told = Telling(chunks=list(self.metadata.chunks.list(job.id)))
+        kept = self._failed(job, fault.code, logs, told)
+        self.clean_up(job, keep_chunks=kept)
 
 
 class Rehearsal:

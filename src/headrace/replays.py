@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from headrace.chunks import ChunkStore
@@ -86,7 +86,7 @@ class Replays:
         of = self.pushes.get(pool_id, job_id)
         _refuse(of)
         self._refuse_again(of)
-        csv = _merged(of.spec.csv or CsvOptions(), corrections.csv)
+        csv = (of.spec.csv or CsvOptions()).corrected(corrections.csv)
         spec = corrected(of.spec, corrections, csv)
         check(replace(spec, csv=csv))
         job = _new_job(of, spec, by)
@@ -144,7 +144,7 @@ class Replays:
     def _refuse_again(self, of: Job) -> None:
         """Only to save the work: the claim decides."""
         holder = self.metadata.jobs.get(of.pool_id, of.replayed_by) if of.replayed_by else None
-        if holder and holder.status is not JobStatus.ERROR:
+        if holder and holder.status is not JobStatus.ERROR and not holder.undone_at:
             raise _taken(of)
 
 
@@ -161,6 +161,8 @@ def _refuse(job: Job) -> None:
         )
     if job.status is not JobStatus.DONE:
         raise NotReplayable(f"The job {job.id} is {job.status}: only of a DONE job rejects can be replayed.")
+    if job.undone_at or job.undo_began_at:
+        raise NotReplayable(f"The job {job.id} was undone: its rejects belong to nothing any more.")
     if job.counts is None or not job.counts.rejected:
         raise NotReplayable(f"The job {job.id} has no rejects.")
 
@@ -216,15 +218,6 @@ def corrected(spec: PushSpec, corrections: Corrections, csv: CsvOptions) -> Push
         max_rejected_rows=corrections.max_rejected_rows,
         max_rejected_share=corrections.max_rejected_share,
     )
-
-
-def _merged(csv: CsvOptions, corrections: CsvOptions | None) -> CsvOptions:
-    """Only what is corrected changes."""
-    if corrections is None:
-        return csv
-    said = {f.name: getattr(corrections, f.name) for f in fields(CsvOptions) if f.name != "columns"}
-    changed = {name: value for name, value in said.items() if value is not None}
-    return replace(csv, **changed, columns={**csv.columns, **corrections.columns})
 
 
 # -- its chunks ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import uvicorn
 
 from headrace import confinement, crashpoints
 from headrace.access import Access
+from headrace.cancels import Cancels
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
@@ -36,6 +37,7 @@ from headrace.reducing import Reducer
 from headrace.rehearsal import DoomedLoader, Rehearsal
 from headrace.rejected import RejectFiles
 from headrace.replays import Replays
+from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
@@ -43,6 +45,7 @@ from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tokens import Tokens
 from headrace.trail import Trail
+from headrace.undoing import Undos
 from headrace.uploads import Uploads
 from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
@@ -232,14 +235,16 @@ def build(
     staging = Staging(
         metadata, chunks, tables, stager, staging_folder, rejects, CELONIS_STRING_LENGTH if celonis else None
     )
-    of_a_load = metadata, chunks, tables, reducer, staging.again, staging_folder
-    loader = DoomedLoader(*of_a_load, rehearsal.faults) if rehearsal else Loader(*of_a_load)
+    keep_failed, undos = timedelta(hours=settings.keep_failed_hours), Undos(metadata, tables)
+    of_a_load = metadata, chunks, tables, reducer, staging.again, staging_folder, keep_failed
+    loader = DoomedLoader(*of_a_load, faults=rehearsal.faults) if rehearsal else Loader(*of_a_load)
     worker = Worker(
         loader,
         staging,
         stagers=settings.staging_processes,
         loaders=settings.load_workers,
         lease_seconds=settings.lease_seconds,
+        undos=undos,
     )
     draining = threading.Event()
     trail = Trail(metadata, days=settings.audit_days)
@@ -271,6 +276,9 @@ def build(
             most=settings.max_unfinished_uploads,
             keep=timedelta(hours=settings.upload_hours),
         ),
+        retries=Retries(metadata, chunks, stager, pushes, worker.stage),
+        cancels=Cancels(pushes, keep_failed, loader.clean_up, worker.await_ended),
+        undos=undos,
         pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),

@@ -98,7 +98,12 @@ class Settings(BaseSettings):
     sql_warm_processes: int = Field(
         4, ge=0, description="idle query processes that are kept for the pools queried last"
     )
-    keep_versions_days: float = Field(7.0, ge=0, description="how long old versions of tables stay readable")
+    keep_versions_days: float = Field(
+        7.0, ge=0, description="how long a version of a table stays readable once it is replaced"
+    )
+    keep_failed_hours: float = Field(
+        24.0, ge=0, description="how long a failed job keeps its chunks, to be run again; 0: not at all"
+    )
     upkeep_loads: int = Field(25, ge=1, description="loads of a table between two rounds of its upkeep")
     token_hours: float = Field(
         168.0, gt=0, le=768, description="how long a token of an OAuth client is good, in hours"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -42,6 +42,7 @@ from headrace.rejected import RejectFiles
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine
 from headrace.turns import Turns
+from headrace.undoing import Undos
 
 log = structlog.get_logger()
 
@@ -181,10 +182,12 @@ class Worker:
         stagers: int,
         loaders: int,
         lease_seconds: int,
+        undos: Undos,
     ) -> None:
         self._metadata = loader.metadata
         self._loader = loader
         self._staging = staging
+        self._undos = undos
         self._lease = timedelta(seconds=lease_seconds)
         self._name = str(uuid4())
         self._stagers = ThreadPoolExecutor(stagers, "stage")
@@ -253,10 +256,28 @@ class Worker:
 
     def await_staged(self, job_id: str, seconds: float) -> bool:
         """Returns when no chunk of the job waits to be staged; False if that takes longer."""
+        chunks = self._metadata.chunks
+        return self._await(
+            lambda: all(c.state is not ChunkState.RECEIVED for c in chunks.list(job_id)), seconds
+        )
+
+    def await_ended(self, job: Job, seconds: float) -> Job:
+        """The job as it is when it has ended, or after so many seconds."""
+        jobs, found = self._metadata.jobs, [job]
+
+        def ended() -> bool:
+            found.append(jobs.get(job.pool_id, job.id) or job)
+            return found[-1].status.final
+
+        self._await(ended, seconds)
+        return found[-1]
+
+    def _await(self, there: Callable[[], bool], seconds: float) -> bool:
+        """Looks again whenever a worker has done something."""
         deadline = time.monotonic() + seconds
         while True:
             wakes = self._wakes
-            if all(c.state is not ChunkState.RECEIVED for c in self._metadata.chunks.list(job_id)):
+            if there():
                 return True
             with self._wake:
                 left = deadline - time.monotonic()
@@ -270,6 +291,7 @@ class Worker:
     # -- recovery --------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
+        self._undos.recover()
         requeued = self._metadata.jobs.requeue_all()
         self._sweep()
         unstaged = self._metadata.chunks.unstaged()
@@ -282,7 +304,7 @@ class Worker:
         """Drop what no job needs: parts that were never finished, files without a row, ended jobs' chunks."""
         chunks, folder = self._loader.chunks, self._loader.staging_folder
         present = list(chunks.jobs())
-        alive = self._metadata.jobs.unfinished(present)
+        alive = self._metadata.jobs.unfinished(present) | self._metadata.jobs.retryable(present, now())
         for job_id in present:
             known = [c.id for c in self._metadata.chunks.list(job_id)] if job_id in alive else []
             try:
@@ -295,6 +317,12 @@ class Worker:
         for pool_id, job_id in staged:
             if job_id not in alive:
                 folder.drop(pool_id, job_id)
+
+    def _sweep_failed(self) -> None:
+        """Chunks that were kept for a retry, and long enough; of a job that nobody knows yet, none."""
+        chunks = self._loader.chunks
+        for job_id in self._metadata.jobs.past_retrying(list(chunks.jobs()), now()):
+            chunks.drop(job_id)
 
     def _adopt_rejects(self, job_id: str) -> None:
         """Headrace 0.1 kept them beside the raw chunks."""
@@ -389,15 +417,16 @@ class Worker:
 
     def _heartbeat_loop(self) -> None:
         while not self._ended.wait(self._lease.total_seconds() / 4):
-            self._stage_forgotten_safely()
+            self._safely(self._stage_forgotten, "unstaged chunks could not be looked for")
+            self._safely(self._sweep_failed, "chunks of failed jobs could not be swept")
             if running := list(self._running):
                 self._beat(running)
 
-    def _stage_forgotten_safely(self) -> None:
+    def _safely(self, act: Callable[[], None], failed: str) -> None:
         try:
-            self._stage_forgotten()
+            act()
         except Exception:
-            log.exception("unstaged chunks could not be looked for")
+            log.exception(failed)
 
     def _beat(self, running: list[tuple[str, int]]) -> None:
         try:

@@ -20,6 +20,7 @@ from counted import counted
 from harness import FINAL, own_job, wait_for
 from headrace.model import Permission
 from headrace.web import api as api_handlers
+from headrace.web import ends as end_handlers
 from headrace.web import jobs as job_handlers
 from headrace.web import routes as routes_module
 from headrace.web.limits import RequestLimits
@@ -131,6 +132,9 @@ NOTHING_TO_DO = {
     api_handlers.cancel_query: 404,  # no query runs
     job_handlers.execute_job: 409,  # it was executed by the other route
     job_handlers.replay_rejects: 409,  # there are none
+    end_handlers.cancel_job: 409,  # it is NEW
+    end_handlers.retry_job: 409,  # it has not failed
+    end_handlers.undo_job: 409,  # nothing was done yet
 }
 """What these answer to who may: they were let in."""
 

@@ -32,7 +32,11 @@ from headrace.errors import (
     ChunkUnreadable,
     HeadraceError,
     InvalidRequest,
+    LoadFailed,
+    NotCancellable,
     NotFound,
+    NotRetryable,
+    NotUndoable,
     RowsRejected,
     Unauthorized,
 )
@@ -334,3 +338,40 @@ def test_a_server_that_is_busy_is_asked_again(server: RunningServer, mine: Pool)
         proxy.allow(None)
         pushing.join(60)
     assert done and done[0].counts["inserted"] == 400_000
+
+
+# -- afterwards ----------------------------------------------------------------------------------------
+
+
+def test_a_push_is_undone_and_its_versions_are_read(mine: Pool) -> None:
+    first = mine.push(FRAME, table="t", keys=["id"])
+    last = mine.push(FRAME.assign(n=9), table="t", keys=["id"], mode="delta")
+    foreseen = mine.undo(last.job_id, preview=True)
+    assert (foreseen["tables"][0]["removed"], foreseen["tables"][0]["restored"]) == (3, 3)
+    assert mine.sql("SELECT max(n) AS n FROM t") == [{"n": 9}]
+    assert mine.undo(last.job_id)["tables"] == foreseen["tables"]
+    versions = mine.table("t").versions()
+    assert [(v["job"], v["undo"]) for v in versions] == [
+        (last.job_id, True),
+        (last.job_id, False),
+        (first.job_id, False),
+    ]
+    assert {row["n"] for row in mine.table("t").at(versions[1]["version"])} == {9}
+    assert {row["n"] for row in mine.table("t").at(versions[0]["version"], max_rows=5)} == {1, 2, 3}
+    with pytest.raises(NotUndoable, match="undone already"):
+        mine.undo(last.job_id)
+    with pytest.raises(NotCancellable, match="is DONE"):
+        mine.cancel(last.job_id)
+
+
+def test_a_failed_push_is_run_again_corrected(mine: Pool, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text('k,n\na,"1,5"\n')
+    schema = {"columns": [{"columnName": "n", "columnType": "FLOAT", "decimals": 1}]}
+    with pytest.raises(LoadFailed) as failed:
+        mine.push(tmp_path / "rows.csv", table="t", tableSchema=schema)
+    assert failed.value.job_id
+    new = mine.retry(failed.value.job_id, csvParsingOptions={"decimalSeparator": ","})
+    wait_for(lambda: mine.job(new["id"])["status"] == "DONE")
+    assert mine.sql("SELECT k, n FROM t") == [{"k": "a", "n": "1.5"}]
+    with pytest.raises(NotRetryable, match=new["id"]):
+        mine.retry(failed.value.job_id)

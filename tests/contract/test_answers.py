@@ -10,7 +10,8 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from harness import PUSH, add_chunk, create_job, run_job
+from contract.test_retries import held
+from harness import PUSH, RunningServer, add_chunk, create_job, execute, run_job
 from headrace.web.answers import Problem
 from headrace.web.description import TOLD, operation_id
 from headrace.web.routes import OPEN, ROUTES
@@ -95,7 +96,7 @@ OF_A_KEY = (
 )
 
 
-def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
+def test_real_answers_fit(api: httpx.Client, pool: str, server: RunningServer) -> None:
     """Of every route that answers JSON, with as many of its fields filled as one push can fill."""
     pools, jobs, ours = "/integration/api/pools", f"{PUSH}/{pool}/jobs", f"/api/v1/pools/{pool}"
     api.put(
@@ -140,6 +141,16 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
     holder = also.json()
     other = create_job(api, pool, "w", fileType="CSV", type="DELTA")["id"]
     table = f"connection={connection.json()['id']}"
+    last = run_job(api, pool, "last", [b"a\n1\n"], fileType="CSV")["id"]
+    failing = {**spec, "connectionId": None, "mirrorTargetNames": None, "maxRejectedRows": 0}
+    failed = run_job(api, pool, "failed", [b"a\nx\n"], **failing)
+    assert failed["status"] == "ERROR", failed
+    first, waits = (create_job(api, pool, "held", fileType="CSV")["id"] for _ in range(2))
+    with held(server, pool):
+        for queued in (first, waits):
+            add_chunk(api, pool, queued, b"a\n1\n")
+            execute(api, pool, queued)
+        cancelled = api.post(f"{ours}/jobs/{waits}/cancel")
     answers = {
         "vendor.create_job": api.post(jobs, json={"targetName": "t", **spec}),
         "vendor.list_jobs": api.get(jobs),
@@ -172,6 +183,10 @@ def test_real_answers_fit(api: httpx.Client, pool: str) -> None:
         "jobs.replay_rejects": api.post(
             f"{ours}/jobs/{job}/rejects/replay", json={"tableSchema": {"columns": columns[1:]}}
         ),
+        "ends.cancel_job": cancelled,
+        "ends.clone_job": api.post(f"{ours}/jobs/{job}/clone", json={"targetName": "v"}),
+        "ends.undo_job": api.post(f"{ours}/jobs/{last}/undo"),
+        "ends.retry_job": api.post(f"{ours}/jobs/{failed['id']}/retry"),
         "api.run_query": api.post(
             f"{ours}/sql", json={"sql": f'SELECT * FROM "{connection.json()["id"]}".t'}
         ),

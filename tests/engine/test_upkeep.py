@@ -35,6 +35,12 @@ from headrace.tables.sandbox import Sandbox
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 ARROW = {STRING: pa.string(), INTEGER: pa.int64(), FLOAT: pa.float64(), DATETIME: pa.timestamp("us")}
 Columns = dict[str, ColumnType]
+
+
+def arrow_type(type: ColumnType) -> pa.DataType:
+    return ARROW[type] if type in ARROW else pa.decimal128(type.precision, type.scale)
+
+
 Rows = Sequence[tuple[Any, ...]]
 
 K_V: Columns = {"k": INTEGER, "v": STRING}
@@ -91,7 +97,7 @@ class Lake:
             return ()
         path = self.folder / f"{name}.parquet"
         arrays = [
-            pa.array(v, ARROW[t]) for v, t in zip(zip(*rows, strict=True), columns.values(), strict=True)
+            pa.array(v, arrow_type(t)) for v, t in zip(zip(*rows, strict=True), columns.values(), strict=True)
         ]
         pq.write_table(pa.Table.from_arrays(arrays, list(columns)), path)
         return (path,)

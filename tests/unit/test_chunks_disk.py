@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from headrace.chunks.disk import DiskChunks
 from headrace.errors import DiskFull
+from headrace.model import Chunk, ChunkType, FileType, now
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning",  # out with the xfail below
@@ -187,3 +188,18 @@ def test_an_installation_is_opened_again(chunks: DiskChunks, tmp_path: Path) -> 
     keep(chunks, "job", "chunk")
     again = DiskChunks(tmp_path / "chunks", min_free_bytes=0)
     assert again.path("job", "chunk").read_bytes() == b"data"
+
+
+def test_another_job_takes_over_the_bytes(chunks: DiskChunks) -> None:
+    old, new = (
+        Chunk(f"chunk of {job}", job, "p", 1, ChunkType.UPSERT, 4, "", FileType.CSV, now())
+        for job in ("old", "new")
+    )
+    first = keep(chunks, "old", old.id)
+    path = chunks.take_over(old, new)
+    assert path == chunks.path("new", new.id)
+    assert path.stat().st_ino == first.stat().st_ino
+    chunks.drop("old")
+    assert path.read_bytes() == b"data"
+    with pytest.raises(FileNotFoundError):
+        chunks.take_over(old, new)

@@ -214,7 +214,7 @@ def test_the_way_of_a_job(books: Books) -> None:
         later(2),
         later(2),
     )
-    assert books.jobs.is_mine(job_id, 1)
+    assert books.jobs.check_mine(job_id, 1)
     assert books.finish(running)
     done = books.job(job_id)
     assert (done.status, done.finished_at, done.counts, done.logs) == (
@@ -223,7 +223,7 @@ def test_the_way_of_a_job(books: Books) -> None:
         Counts(1, 1),
         ("done",),
     )
-    assert not books.jobs.is_mine(job_id, 1)
+    assert not books.jobs.check_mine(job_id, 1)
     assert books.claim() is None
 
 
@@ -324,7 +324,7 @@ def test_a_job_whose_lease_is_over_is_claimed_again(books: Books) -> None:
     assert old and books.claim(later(60)) is None
     new = books.claim(later(61))
     assert new and (new.id, new.fence, new.started_at) == (old.id, 2, START)
-    assert (books.jobs.is_mine(old.id, 1), books.jobs.is_mine(old.id, 2)) == (False, True)
+    assert (books.jobs.check_mine(old.id, 1), books.jobs.check_mine(old.id, 2)) == (False, True)
 
 
 def test_a_sign_of_life_lengthens_the_lease(books: Books) -> None:
@@ -546,7 +546,7 @@ def test_a_running_job_that_is_deleted_runs_to_its_end(books: Books) -> None:
     books.queued()
     job = books.claim()
     assert job and books.jobs.delete("p", job.id, START) is JobStatus.RUNNING
-    assert books.jobs.is_mine(job.id, job.fence)
+    assert books.jobs.check_mine(job.id, job.fence)
     assert books.finish(job)
     assert books.job(job.id).status is JobStatus.DONE
 

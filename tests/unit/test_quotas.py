@@ -12,7 +12,7 @@ import pytest
 
 from headrace.errors import Overloaded, PoolFull, TooLarge, TooManySubmissions
 from headrace.metadata import Metadata
-from headrace.model import Chunk, ChunkType, FileType, Job, JobStatus, PushSpec, SubmissionLimits, Upload
+from headrace.model import Chunk, ChunkType, FileType, Job, JobStatus, PushSpec, SubmissionLimits, Upload, now
 from headrace.quotas import PoolSizes, Quotas
 
 AT = datetime(2024, 2, 29, 12, 59, 58, 500_000, UTC)
@@ -116,10 +116,10 @@ def test_the_metadata_have_the_last_word_on_a_job(metadata: Metadata, job: Job) 
 
 def test_chunks_of_jobs_that_will_not_run_take_no_room(metadata: Metadata, job: Job) -> None:
     push(metadata, job, 30)
-    assert metadata.chunks.bytes_of_pool("pool") == 30
-    assert metadata.chunks.bytes_of_pool("another") == 0
+    assert metadata.chunks.bytes_of_pool("pool", now()) == 30
+    assert metadata.chunks.bytes_of_pool("another", now()) == 0
     metadata.jobs.delete("pool", job.id, AT)
-    assert metadata.chunks.bytes_of_pool("pool") == 0
+    assert metadata.chunks.bytes_of_pool("pool", now()) == 0
 
 
 def test_a_file_of_two_names_counts_once(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from headrace.model import (
     now,
 )
 from headrace.replayrows import Rows
-from headrace.replays import Corrections, _merged, corrected
+from headrace.replays import Corrections, corrected
 
 AMOUNT = DeclaredColumn("amount", ColumnKind.FLOAT, decimals=2)
 KEY = DeclaredColumn("id", ColumnKind.INTEGER, primary_key=True)
@@ -88,10 +88,10 @@ def test_only_what_is_corrected_changes() -> None:
     csv = CsvOptions(";", quote="'", decimal_separator=",", columns={"a": own, "b": own})
     other = ColumnCsvOptions(decimal_separator="_")
     change = CsvOptions(quote="", date_format="dd.MM.yyyy", columns={"b": other})
-    assert _merged(csv, change) == CsvOptions(
+    assert csv.corrected(change) == CsvOptions(
         ";", quote="", decimal_separator=",", date_format="dd.MM.yyyy", columns={"a": own, "b": other}
     )
-    assert _merged(csv, None) is csv
+    assert csv.corrected(None) is csv
 
 
 # -- the rows ------------------------------------------------------------------------------------------

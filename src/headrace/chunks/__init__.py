@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from headrace.model import Chunk
+
 
 class Incoming(Protocol):
     """A chunk that is being received."""
@@ -36,6 +38,9 @@ class ChunkStore(Protocol):
 
     def path(self, job_id: str, chunk_id: str) -> Path:
         """Where the bytes of a kept chunk can be read."""
+
+    def take_over(self, of: Chunk, chunk: Chunk) -> Path:
+        """The bytes of a kept chunk for another job, durable, as a second name. Raises FileNotFoundError."""
 
     def drop(self, job_id: str) -> None:
         """Forget the chunks of a job. May be repeated."""

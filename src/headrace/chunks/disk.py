@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headrace.durable import sync
 from headrace.errors import DiskFull
+from headrace.model import Chunk
 
 _PART = ".part"
 
@@ -37,6 +38,14 @@ class DiskChunks:
 
     def path(self, job_id: str, chunk_id: str) -> Path:
         return self._root / job_id / chunk_id
+
+    def take_over(self, of: Chunk, chunk: Chunk) -> Path:
+        path = self.path(chunk.job_id, chunk.id)
+        path.parent.mkdir(exist_ok=True)
+        os.link(self.path(of.job_id, of.id), path)
+        sync(path.parent)
+        sync(path.parent.parent)
+        return path
 
     def drop(self, job_id: str) -> None:
         self.sweep(job_id, ())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from headrace.client.calls import Calls
 from headrace.client.files import files_of, kind_by, kind_of
@@ -129,7 +130,35 @@ class Pool:
             push = Push(self.calls, wish, journal, at_once=how.at_once, told=told)
             yield push, _parts(data, files, journal.parts, spec, how)
 
-    # -- jobs ------------------------------------------------------------------------------------------
+    # -- afterwards ------------------------------------------------------------------------------------
+
+    def undo(self, job_id: str, preview: bool = False) -> dict[str, Any]:
+        """Take back what the last job of its tables did; with ``preview`` only say what that would do.
+
+        Answers, for each table, how many rows go and come back. Raises NotUndoable.
+        """
+        asked: dict[str, Any] = {"params": {"dryRun": preview}, "headers": {"Idempotency-Key": str(uuid4())}}
+        done: dict[str, Any] = self.calls.repeatable("POST", f"{self._job(job_id)}/undo", **asked).json()
+        return done
+
+    def cancel(self, job_id: str) -> dict[str, Any]:
+        """Call off a job that waits or runs; answers it, RUNNING still if its end takes long.
+
+        Raises NotCancellable.
+        """
+        job: dict[str, Any] = self.calls.repeatable("POST", f"{self._job(job_id)}/cancel").json()
+        return job
+
+    def retry(self, job_id: str, **changes: Any) -> dict[str, Any]:
+        """Run a job in ERROR again with its chunks; ``changes`` are fields of the job as the API names them.
+
+        Answers the new job, QUEUED. Raises NotRetryable, and Lost after a lost answer: then ``retriedBy`` of
+        the old job says whether there is a new one.
+        """
+        job: dict[str, Any] = self.calls.once("POST", f"{self._job(job_id)}/retry", json=changes).json()
+        return job
+
+    # -- jobs ---------------------------------------------------------------------------------------
 
     def jobs(self, limit: int = 100, offset: int = 0) -> list[dict[str, Any]]:
         """The jobs of the pool, newest first, deleted ones too."""
@@ -244,6 +273,19 @@ class Table:
     def export(self, format: str) -> Iterator[bytes]:
         """The whole table as a file, while it comes: csv, parquet, ndjson or arrow."""
         return self.calls.streamed(f"{self._path}/export", format=format, connection=self.connection)
+
+    def versions(self) -> list[dict[str, Any]]:
+        """The versions that can be read, newest first, each with the job that it made or took back."""
+        found: list[dict[str, Any]] = self.describe()["versions"]
+        return found
+
+    def at(self, version: int, max_rows: int | None = None) -> list[dict[str, Any]]:
+        """The rows of a version, as dictionaries, as many as a query of the server answers."""
+        names = [name for name in (self.connection, self.name) if name]
+        table = ".".join('"' + name.replace('"', '""') + '"' for name in names)
+        return Pool(self.calls, self.pool_id).sql(
+            f"SELECT * FROM {table} AT (VERSION => {int(version)})", max_rows
+        )
 
     def to_arrow(self) -> pa.Table:
         import pyarrow as pa  # noqa: PLC0415  slow to import

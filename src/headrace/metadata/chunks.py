@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, func, insert, or_, select, update
 
 from headrace.errors import JobLocked, KeyReused, TooLarge
 from headrace.metadata.codec import dump_report, read_report, read_spec
@@ -75,12 +76,12 @@ class Chunks:
         with self._reads.connect() as db:
             return int(db.execute(query).scalar_one())
 
-    def bytes_of_pool(self, pool_id: str) -> int:
-        """Of the chunks whose raw bytes still lie on the disk."""
+    def bytes_of_pool(self, pool_id: str, at: datetime) -> int:
+        """Of the chunks whose raw bytes still lie on the disk, those that wait for a retry too."""
         query = (
             select(func.coalesce(func.sum(chunks.c.bytes), 0))
             .join(jobs, jobs.c.id == chunks.c.job_id)
-            .where(jobs.c.pool_id == pool_id, may_still_run)
+            .where(jobs.c.pool_id == pool_id, or_(may_still_run, jobs.c.chunks_until > at))
         )
         with self._reads.connect() as db:
             return int(db.execute(query).scalar_one())

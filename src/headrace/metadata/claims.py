@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, select
 
-from headrace.metadata.schema import chunks, jobs
+from headrace.metadata.schema import EPOCH, chunks, jobs
 from headrace.model import ChunkState, JobStatus, PushSpec, TableRef
 
 _LOOKED_AT = 500
@@ -35,15 +35,20 @@ def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
 
 
 def first_free(db: Connection, pool_id: str, at: datetime) -> str | None:
-    """The oldest job of the pool that is staged, and whose tables no older one names."""
-    busy: set[tuple[str | None, str]] = set()
+    """The oldest staged job of the pool whose tables no older one names, nor one that is being undone."""
+    busy = _being_undone(db, pool_id)
     for row in _waiting(db, pool_id):
-        tables = {ref.folded for ref in _targets(row.spec)}
+        tables = {ref.folded for ref in targets_of(row.spec)}
         expired = row.status == JobStatus.RUNNING and row.lease_until is not None and row.lease_until < at
         if (row.status == JobStatus.QUEUED or expired) and not tables & busy and not row.unstaged:
             return str(row.id)
         busy |= tables
     return None
+
+
+def _being_undone(db: Connection, pool_id: str) -> set[tuple[str | None, str]]:
+    query = select(jobs.c.spec).where(jobs.c.undo_began_at > EPOCH, jobs.c.pool_id == pool_id)
+    return {ref.folded for spec in db.execute(query).scalars() for ref in targets_of(spec)}
 
 
 def _waiting(db: Connection, pool_id: str) -> Iterator[Any]:
@@ -60,7 +65,7 @@ def _waiting(db: Connection, pool_id: str) -> Iterator[Any]:
         yield from db.execute(here.order_by(jobs.c.queue_number).limit(_LOOKED_AT))
 
 
-def _targets(spec: dict[str, Any]) -> tuple[TableRef, ...]:
+def targets_of(spec: dict[str, Any]) -> tuple[TableRef, ...]:
     names = PushSpec(
         spec["target_name"], mirror_names=tuple(spec["mirror_names"]), connection_id=spec["connection_id"]
     )

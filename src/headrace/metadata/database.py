@@ -19,6 +19,7 @@ from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
 from headrace.metadata.signing import Signing
 from headrace.metadata.submissions import Submissions
+from headrace.metadata.undoings import Undoings
 from headrace.metadata.uploads import Uploads
 
 
@@ -37,6 +38,7 @@ class Metadata:
         self.chunks = Chunks(self.engine, writes)
         self.uploads = Uploads(self.engine, writes)
         self.submissions = Submissions(self.engine, writes)
+        self.undoings = Undoings(self.engine, writes)
 
     def ping(self) -> bool:
         """True; raises if the database does not answer."""

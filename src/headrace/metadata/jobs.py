@@ -15,13 +15,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
 
-from headrace.errors import KeyReused, Overloaded
+from headrace.errors import Cancelled, KeyReused, Overloaded
 from headrace.metadata.claims import first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, Counts, Job, JobStatus, PushSpec
 
 _QUEUED = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
+
+_ASKED_AT_ONCE = 500
 
 _PRIVATE = ("queue_number", "worker", "lease_until")
 
@@ -44,21 +46,37 @@ class Jobs:
     def add_replay(self, of: Job, job: Job, sent: Sequence[Chunk], *, most: int | None = None) -> bool:
         """The QUEUED ``job`` with its chunks, if the rejects of ``of`` are free; False if they are not.
 
-        They are free until a job has them, and again when that has ended in ERROR. All of it is one
-        transaction: there is never a claim without its job, nor a job without all of its chunks. Raises
-        Overloaded when ``most`` wait already.
+        They are free until a job has them, and again when that has ended in ERROR or was undone. All of it
+        is one transaction: there is never a claim without its job, nor a job without all of its chunks.
+        Raises Overloaded when ``most`` wait already.
         """
         holder = jobs.alias()
-        failed = select(holder.c.id).where(holder.c.status == JobStatus.ERROR)
+        vain = or_(holder.c.status == JobStatus.ERROR, holder.c.undone_at.is_not(None))
+        failed = select(holder.c.id).where(vain)
         free = or_(jobs.c.replayed_by.is_(None), jobs.c.replayed_by.in_(failed))
-        claim = update(jobs).where(jobs.c.id == of.id, jobs.c.deleted_at.is_(None), free)
+        here = and_(jobs.c.undone_at.is_(None), jobs.c.undo_began_at.is_(None), free)
+        claim = update(jobs).where(jobs.c.id == of.id, jobs.c.deleted_at.is_(None), here)
+        return self._add_queued(claim.values(replayed_by=job.id), job, sent, most)
+
+    def add_retry(
+        self, of: Job, job: Job, sent: Sequence[Chunk], at: datetime, *, most: int | None = None
+    ) -> bool:
+        """The QUEUED ``job``, which takes over the chunks of the failed one; False if those are gone.
+
+        As one transaction, as above. Raises Overloaded.
+        """
+        claim = update(jobs).where(jobs.c.id == of.id, _kept_at(at), jobs.c.deleted_at.is_(None))
+        return self._add_queued(claim.values(retried_by=job.id, chunks_until=None), job, sent, most)
+
+    def _add_queued(self, claim: Any, job: Job, sent: Sequence[Chunk], most: int | None) -> bool:
         with self._writes.begin() as db:
-            if db.execute(claim.values(replayed_by=job.id)).rowcount != 1:
+            if db.execute(claim).rowcount != 1:
                 return False
             db.execute(insert(jobs).values(**_row(job), queue_number=_next_in_queue()))
             if most is not None:
                 _refuse_beyond(db, most)
-            db.execute(insert(chunks), [vars(chunk) for chunk in sent])
+            if sent:
+                db.execute(insert(chunks), [vars(chunk) for chunk in sent])
             return True
 
     def get(self, pool_id: str, job_id: str) -> Job | None:
@@ -87,7 +105,9 @@ class Jobs:
             status = db.execute(select(jobs.c.status).where(here)).scalar_one_or_none()
             if status is None:
                 return None
-            db.execute(update(jobs).where(here).values(deleted_at=at, idempotency_key=None))
+            db.execute(
+                update(jobs).where(here).values(deleted_at=at, idempotency_key=None, chunks_until=None)
+            )
             if status == JobStatus.QUEUED:
                 logs = ["The job was deleted before it ran."]
                 change = {"status": JobStatus.ERROR, "error_code": "deleted", "finished_at": at, "logs": logs}
@@ -179,9 +199,36 @@ class Jobs:
                     update(jobs).where(_mine(job_id, fence)).values(last_ping=at, lease_until=at + lease)
                 )
 
-    def is_mine(self, job_id: str, fence: int) -> bool:
+    def check_mine(self, job_id: str, fence: int) -> bool:
+        """False if another worker has the job now. Raises Cancelled if a client called it off."""
         with self._reads.connect() as db:
-            return db.execute(select(jobs.c.id).where(_mine(job_id, fence))).first() is not None
+            row = db.execute(select(jobs.c.cancel_asked_at).where(_mine(job_id, fence))).first()
+        if row and row.cancel_asked_at is not None:
+            raise Cancelled
+        return row is not None
+
+    def cancel(self, job_id: str, at: datetime, chunks_until: datetime | None) -> None:
+        """QUEUED to ERROR; of a RUNNING job it is noted, and its worker ends it before the commit."""
+        asked = and_(jobs.c.id == job_id, jobs.c.deleted_at.is_(None))
+        queued, running = jobs.c.status == JobStatus.QUEUED, jobs.c.status == JobStatus.RUNNING
+        with self._writes.begin() as db:
+            logs = db.execute(
+                select(jobs.c.logs).where(asked, queued, jobs.c.fence == 0)
+            ).scalar_one_or_none()
+            if logs is None:  # one that was claimed before may be committed
+                waits = or_(queued, running)
+                db.execute(update(jobs).where(asked, waits).values(cancel_asked_at=at, modified_at=at))
+                return
+            ended = {
+                "status": JobStatus.ERROR,
+                "error_code": Cancelled.code,
+                "cancel_asked_at": at,
+                "finished_at": at,
+                "modified_at": at,
+                "chunks_until": chunks_until,
+                "logs": [*logs, "The job was cancelled before it ran."],
+            }
+            db.execute(update(jobs).where(asked).values(ended))
 
     def finish(
         self,
@@ -194,6 +241,7 @@ class Jobs:
         phases_ms: dict[str, int],
         change_date: datetime | None = None,
         error_code: str | None = None,
+        chunks_until: datetime | None = None,
     ) -> bool:
         """RUNNING to DONE or ERROR; False if another worker has taken the job over."""
         change = (
@@ -210,6 +258,7 @@ class Jobs:
                 phases_ms=phases_ms,
                 change_date=change_date,
                 error_code=error_code,
+                chunks_until=chunks_until,
             )
         )
         with self._writes.begin() as db:
@@ -233,15 +282,36 @@ class Jobs:
             return db.execute(_QUEUED).scalar_one()
 
     def unfinished(self, job_ids: Collection[str]) -> set[str]:
-        """Which of these jobs may still need their chunks."""
-        query = select(jobs.c.id).where(may_still_run)
+        """Which of these jobs may still need their chunks for themselves."""
+        return self._among(job_ids, may_still_run)
+
+    def retryable(self, job_ids: Collection[str], at: datetime) -> set[str]:
+        """Which of these jobs have failed and keep their chunks for a retry."""
+        return self._among(job_ids, _kept_at(at))
+
+    def past_retrying(self, job_ids: Collection[str], at: datetime) -> set[str]:
+        """Which of these jobs have ended and do not keep their chunks any more."""
+        ended = jobs.c.status.in_((JobStatus.DONE, JobStatus.ERROR))
+        return self._among(
+            job_ids, and_(ended, or_(jobs.c.chunks_until.is_(None), jobs.c.chunks_until <= at))
+        )
+
+    def _among(self, job_ids: Collection[str], condition: Any) -> set[str]:
+        asked, found = list(job_ids), set[str]()
         with self._reads.connect() as db:
-            return set(db.execute(query).scalars()) & set(job_ids)
+            for start in range(0, len(asked), _ASKED_AT_ONCE):
+                some = jobs.c.id.in_(asked[start : start + _ASKED_AT_ONCE])
+                found.update(db.execute(select(jobs.c.id).where(some, condition)).scalars())
+        return found
 
     def counts_by_status(self) -> dict[str, int]:
         with self._reads.connect() as db:
             query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
             return {status: count for status, count in db.execute(query)}
+
+
+def _kept_at(at: datetime) -> Any:
+    return and_(jobs.c.status == JobStatus.ERROR, jobs.c.chunks_until > at)
 
 
 def _mine(job_id: str, fence: int) -> Any:

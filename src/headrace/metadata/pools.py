@@ -53,7 +53,7 @@ class Pools:
             if db.execute(busy.limit(1)).first():
                 raise Conflict("The pool has jobs that are queued or running; wait for them.")
             here = (jobs.c.pool_id == pool_id) & jobs.c.deleted_at.is_(None)
-            db.execute(update(jobs).where(here).values(deleted_at=at))
+            db.execute(update(jobs).where(here).values(deleted_at=at, chunks_until=None))
             db.execute(delete(connections).where(connections.c.pool_id == pool_id))
             return db.execute(delete(pools).where(pools.c.id == pool_id)).rowcount == 1
 

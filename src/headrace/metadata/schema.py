@@ -26,6 +26,9 @@ from headrace.model import JobStatus
 
 metadata = MetaData()
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before all times of ours: what is later is not NULL, and an index finds it."""
+
 
 class Instant(TypeDecorator[datetime]):
     """A point in time: aware in Python, UTC in the database."""
@@ -149,6 +152,13 @@ jobs = Table(
     Column("logs", JSON, nullable=False),
     Column("idempotency_key", String),
     Column("execute_key", String),
+    Column("undo_began_at", Instant),
+    Column("undone_at", Instant),
+    Column("undo_key", String),
+    Column("cancel_asked_at", Instant),
+    Column("retried_by", String),
+    Column("chunks_until", Instant),
+    Index("jobs_being_undone", "undo_began_at"),
     Index("jobs_of_pool", "pool_id", "created_at"),
     Index("jobs_by_idempotency_key", "pool_id", "idempotency_key", unique=True),
     Index("jobs_by_status", "status", "pool_id", "queue_number"),
@@ -213,4 +223,4 @@ may_still_run = and_(
     jobs.c.status.in_((JobStatus.NEW, JobStatus.QUEUED, JobStatus.RUNNING)),
     not_(and_(jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_not(None))),
 )
-"""Jobs that may still need their chunks."""
+"""Jobs that may still need their chunks for themselves."""

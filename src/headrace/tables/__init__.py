@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from headrace.model import Column, JobType, Receipt, Table, TableRef, UpsertStrategy, Version
+from headrace.model import Column, JobType, Receipt, Table, TableRef, Undoing, UpsertStrategy, Version
 
 
 class ExportFormat(StrEnum):
@@ -154,6 +154,18 @@ class TableEngine(Protocol):
 
     def receipt(self, pool_id: str, job_id: str) -> Receipt | None:
         """The receipt of a job that was committed, however the process ended; None: it was not."""
+
+    def undo(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
+        """Take a committed job back, in all of its tables, as one snapshot. Raises NotUndoable.
+
+        Once it has been done, this answers what was done then. Nothing may load these tables meanwhile.
+        """
+
+    def preview_undo(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
+        """What ``undo`` would do now. Raises what ``undo`` raises, and Busy. May be repeated."""
+
+    def undoing(self, pool_id: str, job_id: str) -> Undoing | None:
+        """What undoing a job did, however the process ended; None: it was not undone."""
 
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
         """The snapshots in which the table changed, newest first."""

@@ -9,11 +9,11 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import duckdb
 
-from headrace.conversion import quoted
+from headrace.conversion import literal, quoted
 from headrace.model import (
     BOOLEAN,
     CHANGE_DATE,
@@ -31,11 +31,15 @@ from headrace.model import (
     TableRef,
     Version,
     decimal,
+    fold,
 )
 from headrace.tables.lakefiles import LakeFiles
 
 BOOKS = "headrace"
 """The lake's schema for what is ours."""
+
+UNDO = "UNDO"
+"""The message of a snapshot that took a job back; those of jobs are their types."""
 
 _STORED = {
     "varchar": STRING,
@@ -62,23 +66,57 @@ def table_name(lake: Lake, ref: TableRef) -> str:
     return f"{lake.alias}.{quoted(ref.connection_id or 'main')}.{quoted(ref.name)}"
 
 
-def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> list[Table]:
-    """Asked of the lake itself: information_schema would touch every attached lake."""
+def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | None = None) -> list[Table]:
+    """Now, or at a version; without the rows of then."""
     books = f"__ducklake_metadata_{lake.alias}"
     rows = cursor.execute(
         f"SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
         f"FROM {books}.ducklake_table t JOIN {books}.ducklake_schema s USING (schema_id) "
-        f"JOIN {books}.ducklake_column c ON c.table_id = t.table_id AND c.end_snapshot IS NULL "
+        f"JOIN {books}.ducklake_column c ON c.table_id = t.table_id AND {_alive('c', version)} "
         f"LEFT JOIN {books}.ducklake_table_stats n ON n.table_id = t.table_id "
-        f"LEFT JOIN {books}.ducklake_tag g ON g.object_id = t.table_id AND g.end_snapshot IS NULL "
+        f"LEFT JOIN {books}.ducklake_tag g ON g.object_id = t.table_id AND {_alive('g', version)} "
         f"AND g.key = 'comment' "
-        f"WHERE t.end_snapshot IS NULL AND s.end_snapshot IS NULL AND c.parent_column IS NULL "
+        f"WHERE {_alive('t', version)} AND {_alive('s', version)} AND c.parent_column IS NULL "
         f"AND s.schema_name <> '{BOOKS}' ORDER BY t.table_id, c.column_order"
     ).fetchall()
     grouped: dict[tuple[str, str, str | None, int | None], list[tuple[str, str]]] = {}
     for schema, table, column, type, comment, records in rows:
         grouped.setdefault((schema, table, comment, records), []).append((column, type))
     return [_table(*about, columns) for about, columns in grouped.items()]
+
+
+def _alive(row: str, version: int | None) -> str:
+    if version is None:
+        return f"{row}.end_snapshot IS NULL"
+    ended = f"({row}.end_snapshot IS NULL OR {row}.end_snapshot > {version})"
+    return f"{row}.begin_snapshot <= {version} AND {ended}"
+
+
+def begin_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef, version: int) -> int | None:
+    """The snapshot that made the table which has the name at a version: one that is replaced is another."""
+    books = f"__ducklake_metadata_{lake.alias}"
+    rows = cursor.execute(
+        f"SELECT t.begin_snapshot FROM {books}.ducklake_table t "
+        f"JOIN {books}.ducklake_schema s USING (schema_id) WHERE {_alive('t', version)} "
+        f"AND t.table_name = {literal(ref.name)} AND s.schema_name = {literal(ref.connection_id or 'main')}"
+    ).fetchall()
+    return int(rows[0][0]) if rows else None
+
+
+def remember(
+    cursor: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    ref: TableRef,
+    columns: Sequence[Column],
+    unique_keys: Sequence[str],
+) -> None:
+    """Declared lengths and known uniqueness, as the table's comment: they change with the table."""
+    comment = {
+        "lengths": {c.name: c.length for c in columns if c.length},
+        "unique": sorted(map(fold, unique_keys)),
+    }
+    text = literal(json.dumps(comment, ensure_ascii=False))
+    cursor.execute(f"COMMENT ON TABLE {table_name(lake, ref)} IS {text}")
 
 
 def _table(
@@ -116,7 +154,7 @@ def versions_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) ->
         "ORDER BY 1 DESC"
     ).fetchall()
     return [
-        Version(int(id), datetime.fromisoformat(at), job, message or "upkeep")
+        Version(int(id), datetime.fromisoformat(at), job, message or "upkeep", undo=message == UNDO)
         for id, at, changes, message, job in rows
         if _touches(changes or "", wanted, ref)
     ]
@@ -128,6 +166,25 @@ def _touches(changes: str, table_ids: set[str], ref: TableRef) -> bool:
     if f"{quoted(schema)}.{quoted(ref.name)}" in changes:
         return True
     return any(part.rpartition(":")[2] in table_ids for part in changes.split(","))
+
+
+def snapshot_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> int | None:
+    """The snapshot that a job made; None when it is no longer kept."""
+    rows = cursor.execute(
+        f"SELECT snapshot_id FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot_changes "
+        f"WHERE commit_extra_info = {literal(job_id)} AND commit_message <> {literal(UNDO)}"
+    ).fetchall()
+    return int(rows[0][0]) if rows else None
+
+
+def has_snapshot(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int) -> bool:
+    query = f"SELECT 1 FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot WHERE snapshot_id = {version}"
+    return bool(cursor.execute(query).fetchall())
+
+
+def stamp_of(at: datetime) -> str:
+    """As the engine writes a TIMESTAMP, UTC."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def receipt_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> Receipt | None:

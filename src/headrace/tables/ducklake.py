@@ -18,22 +18,25 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
-from headrace.errors import Busy
+from headrace.errors import Busy, NotUndoable, TooHungry
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
     Table,
     TableRef,
+    Undoing,
     Version,
+    now,
 )
 from headrace.tables import Answer, ExportFormat, Load, Preview
 from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
@@ -41,6 +44,7 @@ from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.transaction import commit, rehearse
+from headrace.tables.undoing import foreseen, undo, undoing_of
 from headrace.tables.upkeep import Upkeep
 from headrace.thrift import Thrift
 
@@ -143,28 +147,58 @@ class DuckLakeTables:
             # asked under the lock: an older claim of this job may have been committing just now
             if tried and (committed := receipt_of(cursor, lake, load.job_id)):
                 return committed
-            for pause in _PAUSES:
-                try:
-                    return commit(cursor, lake, load)
-                except duckdb.Error as error:
-                    if not _passes(error):
-                        raise
-                time.sleep(pause)
-                if committed := receipt_of(cursor, lake, load.job_id):
-                    return committed  # the error came after all was done
-            return commit(cursor, lake, load)
+            return _patiently(
+                lambda: commit(cursor, lake, load), lambda: receipt_of(cursor, lake, load.job_id)
+            )
 
     def preview(self, pool_id: str, load: Load) -> Preview:
         return self._thrift.run(lambda: self._rehearsed(pool_id, load))
 
     def _rehearsed(self, pool_id: str, load: Load) -> Preview:
+        with self._looking(pool_id) as (cursor, lake):
+            return rehearse(cursor, lake, load)
+
+    @contextmanager
+    def _looking(self, pool_id: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Lake]]:
+        """The lake while nobody writes to it. Raises Busy."""
         with self._cursor(pool_id) as (cursor, lake):
             if not lake.writer.acquire(timeout=_PREVIEW_PATIENCE):
                 raise Busy("The pool is being loaded; try again in a moment.")
             try:
-                return rehearse(cursor, lake, load)
+                yield cursor, lake
             finally:
                 lake.writer.release()
+
+    # -- undoing ---------------------------------------------------------------------------------------
+
+    def undo(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
+        with _undoable():
+            return self._thrift.run(lambda: self._undone(pool_id, job_id, targets))
+
+    def _undone(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
+        with self._cursor(pool_id) as (cursor, lake), lake.writer:
+            if done := undoing_of(cursor, lake, job_id):
+                return done
+            return _patiently(
+                lambda: undo(cursor, lake, job_id, targets, now()),
+                lambda: undoing_of(cursor, lake, job_id),
+            )
+
+    def preview_undo(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
+        with _undoable():
+            return self._thrift.run(lambda: self._undo_foreseen(pool_id, job_id, targets))
+
+    def _undo_foreseen(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
+        with self._looking(pool_id) as (cursor, lake):
+            return foreseen(cursor, lake, job_id, targets, now())
+
+    def undoing(self, pool_id: str, job_id: str) -> Undoing | None:
+        if not self.files(pool_id).catalog.exists():
+            return None
+        with self._cursor(pool_id) as (cursor, lake), lake.writer:
+            return undoing_of(cursor, lake, job_id)
+
+    # -- upkeep ----------------------------------------------------------------------------------------
 
     def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> None:
         """Every ``upkeep_loads`` loads of a table; the others do nothing."""
@@ -271,6 +305,14 @@ class LakeReader:
         self._sandbox.forget(self._tables.files(pool_id))
 
 
+@contextmanager
+def _undoable() -> Iterator[None]:
+    try:
+        yield
+    except TooHungry as error:
+        raise NotUndoable("Undoing it needs more memory than load_memory_mb.") from error
+
+
 def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:
     for extension in ("ducklake", "sqlite_scanner"):
         import_extension(extension)
@@ -292,6 +334,23 @@ def _make_books(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         f"CREATE TABLE IF NOT EXISTS {lake.alias}.{BOOKS}.loads "
         "(job_id VARCHAR, loaded TIMESTAMP, tables VARCHAR[], receipt VARCHAR)"
     )
+
+
+T = TypeVar("T")
+
+
+def _patiently(act: Callable[[], T], done: Callable[[], T | None]) -> T:
+    """The act, again while another process holds the catalog; ``done`` tells what a lost try had done."""
+    for pause in _PAUSES:
+        try:
+            return act()
+        except duckdb.Error as error:
+            if not _passes(error):
+                raise
+        time.sleep(pause)
+        if found := done():
+            return found  # the error came after all was done
+    return act()
 
 
 def _passes(error: duckdb.Error) -> bool:

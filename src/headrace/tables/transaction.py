@@ -1,8 +1,4 @@
-"""One load: what happens between BEGIN and COMMIT of a lake's transaction.
-
-The engine syncs its catalog and no Parquet file, so every file that the transaction adds or writes is synced
-here, before the commit.
-"""
+"""One load: what happens between BEGIN and COMMIT of a lake's transaction."""
 
 from __future__ import annotations
 
@@ -10,16 +6,15 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
 
 from headrace.conversion import literal, quoted, sql_type
-from headrace.crashpoints import crash_point
 from headrace.errors import SchemaMismatch
 from headrace.model import (
     CHANGE_DATE,
@@ -34,9 +29,9 @@ from headrace.model import (
     fold,
 )
 from headrace.tables import Load, Preview, TableDiff
-from headrace.tables.catalog import BOOKS, Lake, all_tables, table_name
+from headrace.tables.catalog import BOOKS, Lake, all_tables, remember, stamp_of, table_name
+from headrace.tables.committing import one_snapshot, rollback
 from headrace.tables.inlining import MOST_INLINED_COLUMNS, rows_as_files
-from headrace.tables.written import sync_files, synced
 
 _FEW_ROWS = 50_000
 """Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
@@ -49,27 +44,10 @@ def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt
 
 
 def _commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load, afterwards: ExitStack) -> Receipt:
-    data = lake.files.data
-    attempt = data / "up" / f"{load.job_id}-{load.fence}"
+    attempt = lake.files.data / "up" / f"{load.job_id}-{load.fence}"
     _forget_older_attempts(attempt, load)
-    cursor.execute("BEGIN")
-    try:
-        with synced(data):
-            receipt = Transaction(cursor, lake, load, attempt, afterwards).run()
-        sync_files(attempt.rglob("*.parquet"), data)
-        crash_point("before-commit")
-        load.still_mine()
-    except BaseException:
-        _rollback(cursor)
-        shutil.rmtree(attempt, ignore_errors=True)
-        raise
-    try:
-        cursor.execute("COMMIT")
-    except BaseException:
-        _rollback(cursor)  # its files stay: an error does not prove that nothing was committed
-        raise
-    crash_point("committed")
-    return receipt
+    with one_snapshot(cursor, lake, attempt, load.still_mine):
+        return Transaction(cursor, lake, load, attempt, afterwards).run()
 
 
 def rehearse(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Preview:
@@ -81,7 +59,7 @@ def rehearse(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Previ
         try:
             return Preview(transaction.run(), tuple(transaction.diffs))
         finally:
-            _rollback(cursor)  # the engine takes along what it wrote
+            rollback(cursor)  # the engine takes along what it wrote
             shutil.rmtree(attempt, ignore_errors=True)
 
 
@@ -110,7 +88,7 @@ class Transaction:
         receipts = [self._apply(number, ref) for number, ref in enumerate(self._load.targets)]
         receipt = receipts[0]
         # literals: to convert parameters the engine's client imports whatever array library it finds
-        stamp = _stamp(receipt.change_date)
+        stamp = stamp_of(receipt.change_date)
         names = ", ".join(literal(ref.name) for ref in self._load.targets)
         text = literal(json.dumps(asdict(receipt), default=str))
         self._cursor.execute(
@@ -191,7 +169,8 @@ class Transaction:
         columns = ", ".join(f"{quoted(c.name)} {sql_type(c.type)}" for c in load.columns)
         stamp = f"{quoted(CHANGE_DATE)} TIMESTAMP"
         self._cursor.execute(f"CREATE OR REPLACE TABLE {table} ({', '.join(filter(None, (columns, stamp)))})")
-        self._remember(ref, load.columns, unique_keys=load.keys if load.unique else ())
+        unique = load.keys if load.unique else ()
+        remember(self._cursor, self._lake, ref, load.columns, unique)
 
     def _make_room(self, columns: int) -> None:
         """What is to be done before the columns of a table change."""
@@ -218,7 +197,7 @@ class Transaction:
         self._add(table.ref, upserts, folder)
         unique = table.unique_keys if (known and load.unique) or not load.upserts else ()
         if columns != table.columns or unique != table.unique_keys:
-            self._remember(table.ref, columns, unique_keys=unique)
+            remember(self._cursor, self._lake, table.ref, columns, unique)
         return self._receipt(
             inserted=load.upsert_rows - updated,
             updated=updated,
@@ -322,15 +301,6 @@ class Transaction:
                 f"hive_partitioning => true, allow_missing => true)"
             )
 
-    def _remember(self, ref: TableRef, columns: Sequence[Column], unique_keys: Sequence[str]) -> None:
-        """Declared lengths and known uniqueness, as the table's comment: they change with the table."""
-        comment = {
-            "lengths": {c.name: c.length for c in columns if c.length},
-            "unique": sorted(map(fold, unique_keys)),
-        }
-        text = literal(json.dumps(comment, ensure_ascii=False))
-        self._cursor.execute(f"COMMENT ON TABLE {table_name(self._lake, ref)} IS {text}")
-
     def _receipt(
         self, *, inserted: int = 0, updated: int = 0, deleted: int = 0, not_found: int = 0
     ) -> Receipt:
@@ -365,23 +335,13 @@ def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], keys: S
     return {fold(key) for key in keys} - sure
 
 
-def _rollback(cursor: duckdb.DuckDBPyConnection) -> None:
-    with suppress(duckdb.TransactionException):  # a commit that failed has ended it already
-        cursor.execute("ROLLBACK")
-
-
 # -- files ---------------------------------------------------------------------------------------------
 
 
 def _change_date_folder(folder: Path, stamp: datetime) -> Path:
-    target = folder / f"{CHANGE_DATE}={_stamp(stamp)}"
+    target = folder / f"{CHANGE_DATE}={stamp_of(stamp)}"
     target.mkdir(parents=True, exist_ok=True)
     return target
-
-
-def _stamp(at: datetime) -> str:
-    """As the engine writes a TIMESTAMP, UTC."""
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 def _forget_older_attempts(attempt: Path, load: Load) -> None:

@@ -89,11 +89,12 @@ class Upkeep:
 
     def _expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         name, books = literal(lake.alias), f"__ducklake_metadata_{lake.alias}"
-        # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past
+        # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past;
+        # a version is old since the next one: until then it was the table, and the next may be undone
         old = cursor.execute(
             f"SELECT snapshot_id FROM {books}.ducklake_snapshot "
-            f"WHERE snapshot_time::TIMESTAMPTZ < now() - {self._keep} "
-            f"AND snapshot_id < (SELECT max(snapshot_id) FROM {books}.ducklake_snapshot)"
+            "QUALIFY lead(snapshot_time::TIMESTAMPTZ) OVER (ORDER BY snapshot_id) "
+            f"< now() - {self._keep}"
         ).fetchall()
         if old:
             versions = ", ".join(str(version) for (version,) in old)

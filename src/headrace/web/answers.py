@@ -105,6 +105,10 @@ class OwnJobAnswer(wire.JobAnswer):
     cuts: list[CutAnswer]
     rejectsBy: list[ReasonAnswer]
     replayedBy: str | None = Field(description="the job that has its rejects")
+    retriedBy: str | None = Field(description="the job that runs its chunks again")
+    retryUntil: datetime | None = Field(description="so long a failed job keeps its chunks")
+    cancelAskedAt: datetime | None
+    undoneAt: datetime | None
     chunks: list[ChunkAnswer]
     status: JobStatus
 
@@ -163,6 +167,23 @@ class OutlookAnswer(Answer):
     logs: list[str]
 
 
+class UndoneTableAnswer(Answer):
+    name: str
+    connection: str | None
+    change: str = Field(description="dropped: the job had made the table; restored")
+    removed: int
+    restored: int
+    rows: int = Field(description="that it has afterwards")
+
+
+class UndoingAnswer(Answer):
+    """What undoing a job did, or would do."""
+
+    job: str
+    at: datetime
+    tables: list[UndoneTableAnswer]
+
+
 class ColumnAnswer(Answer):
     name: str
     type: str
@@ -180,6 +201,7 @@ class VersionAnswer(Answer):
     at: datetime
     job: str | None
     change: str
+    undo: bool = Field(description="it took that job back")
 
 
 class WholeTableAnswer(TableAnswer):

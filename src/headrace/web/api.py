@@ -124,6 +124,10 @@ def shown_job(job: Job, chunks: Any) -> dict[str, Any]:
         "cuts": shown_cuts(cuts_of(chunks)),
         "rejectsBy": shown_reasons(rejected_by(chunks)),
         "replayedBy": job.replayed_by,
+        "retriedBy": job.retried_by,
+        "retryUntil": _iso(job.chunks_until),
+        "cancelAskedAt": _iso(job.cancel_asked_at),
+        "undoneAt": _iso(job.undone_at),
         "chunks": [_chunk(chunk) for chunk in chunks],
     }
 
@@ -276,6 +280,7 @@ def _version(version: Version) -> dict[str, Any]:
         "at": _iso(version.at),
         "job": version.job_id,
         "change": version.changes,
+        "undo": version.undo,
     }
 
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Query, Request
 from pydantic import AfterValidator
 
 from headrace.access import Access
+from headrace.cancels import Cancels
 from headrace.keys import KeyRing
 from headrace.metadata.audit import Audit
 from headrace.model import Key
@@ -18,8 +19,10 @@ from headrace.pools import Pools
 from headrace.pushes import Pushes
 from headrace.rehearsal import Rehearsal
 from headrace.replays import Replays
+from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.tokens import Tokens
+from headrace.undoing import Undos
 from headrace.uploads import Uploads
 from headrace.web.noting import Write
 
@@ -28,6 +31,9 @@ from headrace.web.noting import Write
 class Services:
     pushes: Pushes
     replays: Replays
+    retries: Retries
+    cancels: Cancels
+    undos: Undos
     uploads: Uploads
     pools: Pools
     schemas: Schemas

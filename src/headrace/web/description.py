@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from headrace import errors
 from headrace.errors import HeadraceError
-from headrace.web import answers, api, audit, faults, jobs, keys, oauth, uploads, vendor, wire
+from headrace.web import answers, api, audit, ends, faults, jobs, keys, oauth, uploads, vendor, wire
 from headrace.web.errors import is_ours
 
 
@@ -133,7 +133,30 @@ TOLD: dict[Callable[..., Any], Told] = {
         status=202,
         also={200: answers.OutlookAnswer},
         errors=(errors.TooManySubmissions, errors.Busy, errors.KeyReused),
-        then=((api.get_job, _JOB), (jobs.get_rejects, _JOB), (jobs.replay_rejects, _JOB)),
+        then=(
+            (api.get_job, _JOB),
+            (jobs.get_rejects, _JOB),
+            (jobs.replay_rejects, _JOB),
+            (ends.cancel_job, _JOB),
+            (ends.undo_job, _JOB),
+        ),
+    ),
+    ends.cancel_job: Told(
+        answers.WholeJobAnswer,
+        also={202: answers.WholeJobAnswer},
+        then=((api.get_job, _JOB), (ends.retry_job, _JOB)),
+    ),
+    ends.retry_job: Told(
+        answers.WholeJobAnswer,
+        status=201,
+        errors=(errors.TooManySubmissions,),
+        then=((api.get_job, _NEW_JOB), (ends.cancel_job, _NEW_JOB), (ends.undo_job, _NEW_JOB)),
+    ),
+    ends.clone_job: Told(
+        answers.WholeJobAnswer, status=201, then=((api.push_chunk, _NEW_JOB), (api.get_job, _NEW_JOB))
+    ),
+    ends.undo_job: Told(
+        answers.UndoingAnswer, errors=(errors.Busy,), then=((api.get_job, _JOB), (api.list_tables, _POOL))
     ),
     jobs.get_rejects: Told(list[answers.RejectAnswer], files=(_CSV,)),
     jobs.replay_rejects: Told(

@@ -22,7 +22,7 @@ from swagger_ui_bundle import swagger_ui_path
 from headrace import __version__
 from headrace.errors import NotFound
 from headrace.model import AuditEntry, Permission
-from headrace.web import api, audit, errors, faults, jobs, keys, manual, oauth, uploads, vendor
+from headrace.web import api, audit, ends, errors, faults, jobs, keys, manual, oauth, uploads, vendor
 from headrace.web.context import Services
 from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
@@ -118,6 +118,10 @@ ROUTES = (
     Endpoint("PATCH", _UPLOADS + "/{upload_id:part}", uploads.patch_upload, PUSH, "headrace"),
     Endpoint("DELETE", _UPLOADS + "/{upload_id:part}", uploads.end_upload, PUSH, "headrace"),
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/execute", jobs.execute_job, PUSH, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/cancel", ends.cancel_job, PUSH, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/retry", ends.retry_job, PUSH, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/clone", ends.clone_job, PUSH, "headrace"),
+    Endpoint("POST", _OUR_JOBS + "/{job_id:part}/undo", ends.undo_job, PUSH, "headrace"),
     Endpoint("GET", _OUR_JOBS + "/{job_id:part}/rejects", jobs.get_rejects, READ, "headrace"),
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/rejects/replay", jobs.replay_rejects, PUSH, "headrace"),
     Endpoint("POST", _OURS + "/pools/{pool_id:part}/sql", api.run_query, READ, "headrace", narrowed=True),

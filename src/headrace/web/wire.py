@@ -152,6 +152,12 @@ class Replay(Lenient):
     leaveUnreadable: bool = Field(False, description="leave rows behind that cannot be read even so")
 
 
+class Changes(DataPushJob):
+    """What is changed of the job that is run again or cloned; what is missing or null stays as it was."""
+
+    model_config = ConfigDict(json_schema_extra={"required": []})
+
+
 class Kept(BaseModel):
     """Taken as it is and given back: strict clients read it."""
 
@@ -407,6 +413,35 @@ def to_spec(sent: DataPushJob) -> PushSpec:
         infer_types=bool(sent.inferTypes),
         strict_lengths=bool(sent.strictLengths),
     )
+
+
+_FIELDS = {
+    "targetName": "target_name",
+    "type": "type",
+    "fileType": "file_type",
+    "keys": "keys",
+    "tableSchema": "columns",
+    "csvParsingOptions": "csv",
+    "connectionId": "connection_id",
+    "upsertStrategy": "upsert_strategy",
+    "fallbackVarcharLength": "fallback_length",
+    "allowDuplicate": "allow_duplicate",
+    "mirrorTargetNames": "mirror_names",
+    "postExecutionQuery": "post_execution_query",
+    "foreignKeys": "foreign_keys",
+    "maxRejectedRows": "max_rejected_rows",
+    "maxRejectedShare": "max_rejected_share",
+    "inferTypes": "infer_types",
+    "strictLengths": "strict_lengths",
+}
+
+
+def to_changes(sent: Changes | None) -> dict[str, Any]:
+    """Fields of a PushSpec that are to be others. Raises InvalidRequest, naming the field."""
+    if sent is None:
+        return {}
+    spec = to_spec(sent)
+    return {field: getattr(spec, field) for name, field in _FIELDS.items() if getattr(sent, name) is not None}
 
 
 def to_corrections(sent: Replay) -> Corrections:

@@ -1,0 +1,98 @@
+"""Taking back what a job did to its tables.
+
+First the job is marked, so that nothing else begins to write to its tables; then the lake does it, with a
+receipt in the same snapshot; then the job says so. A crash before the commit leaves nothing, one after it is
+completed by the next start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from headrace.crashpoints import crash_point
+from headrace.errors import NotFound, NotUndoable
+from headrace.metadata import Metadata
+from headrace.model import Job, JobStatus, Undoing, UndoneTable, now
+from headrace.tables import TableEngine
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Undos:
+    metadata: Metadata
+    tables: TableEngine
+
+    def undo(self, pool_id: str, job_id: str, key: str | None = None) -> Undoing:
+        """The job's tables become what they were before it. Raises NotUndoable.
+
+        The same request sent again under its idempotency key is answered by what was done.
+        """
+        job = self._job(pool_id, job_id)
+        if key and job.undone_at and job.undo_key == key and (done := self.tables.undoing(pool_id, job_id)):
+            return done
+        _refuse(job)
+        self.metadata.undoings.begin(job, key, now())
+        crash_point("claimed")
+        try:
+            undoing = self.tables.undo(pool_id, job_id, job.spec.targets)
+        except Exception:
+            self._settle(pool_id, job_id)  # an error does not prove that nothing was committed
+            raise
+        self._finish(undoing)
+        return undoing
+
+    def preview(self, pool_id: str, job_id: str) -> Undoing:
+        """What ``undo`` would do now. Raises what it raises, and Busy."""
+        job = self._job(pool_id, job_id)
+        _refuse(job)
+        return self.tables.preview_undo(pool_id, job_id, job.spec.targets)
+
+    def recover(self) -> None:
+        """For the start: what a crash interrupted was done, as the lake knows, or was not."""
+        for pool_id, job_id in self.metadata.undoings.under_way():
+            try:
+                self._settle(pool_id, job_id)
+            except Exception:  # its tables wait for the next start; the others go on
+                log.exception("an interrupted undo could not be looked up", job=job_id)
+
+    def _settle(self, pool_id: str, job_id: str) -> None:
+        if undoing := self.tables.undoing(pool_id, job_id):
+            self._finish(undoing)
+        else:
+            self.metadata.undoings.give_up(job_id)
+
+    def _finish(self, undoing: Undoing) -> None:
+        self.metadata.undoings.finish(
+            undoing.job_id, undoing.at, list(map(_line, undoing.tables)) or [_NOTHING]
+        )
+        crash_point("finished")
+
+    def _job(self, pool_id: str, job_id: str) -> Job:
+        """Also one that a client has deleted: what it loaded is there."""
+        job = self.metadata.jobs.get(pool_id, job_id)
+        if job is None:
+            raise NotFound(f"There is no job {job_id}.")
+        return job
+
+
+def _refuse(job: Job) -> None:
+    if job.status is not JobStatus.DONE:
+        raise NotUndoable(f"The job {job.id} is {job.status}: only a job that is DONE can be undone.")
+    if job.undone_at:
+        raise NotUndoable(f"The job {job.id} was undone already, at {job.undone_at.isoformat()}.")
+
+
+_NOTHING = "Undone; there was nothing to take back."
+
+
+def _line(table: UndoneTable) -> str:
+    name = table.ref.name
+    if table.dropped:
+        return f"Undone: the table {name} is gone, with its {table.removed} rows; this job had made it."
+    return (
+        f"Undone: {table.removed} rows of {name} are gone, {table.restored} are back; "
+        f"it has {table.rows} rows, as before this job."
+    )

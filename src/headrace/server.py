@@ -23,17 +23,21 @@ from headrace import confinement, crashpoints
 from headrace.access import Access
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
+from headrace.console.pages import add_pages
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
 from headrace.model import KeyKind, Permission, SubmissionLimits
+from headrace.overview import Overview
 from headrace.pools import Pools
+from headrace.profiles import Profiles
 from headrace.pushes import Pushes
 from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
 from headrace.rejected import RejectFiles
 from headrace.replays import Replays
 from headrace.schemas import Schemas
+from headrace.sessions import Sessions
 from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
@@ -107,7 +111,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             f"{'https' if certificate else 'http'}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         )
         config = uvicorn.Config(
-            _with_life(application(parts.services, _request_limits(settings)), parts, settings),
+            _with_life(application(parts.services, _request_limits(settings), add_pages), parts, settings),
             loop="uvloop",
             http=protocol(_connection_limits(settings)),
             ws="none",
@@ -189,15 +193,20 @@ def build(settings: Settings, folder: Path) -> Parts:
         loader.preview,
         settings.sql_seconds,
     )
+    pools = Pools(metadata, tables, settings.sql_rows, settings.sql_seconds)
     services = Services(
         pushes=pushes,
         replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
-        pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
+        pools=pools,
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),
         keys=KeyRing(metadata),
         tokens=tokens,
         audit=metadata.audit,
+        overview=Overview(metadata, folder, settings.min_free_disk_bytes),
+        profiles=Profiles(pools),
+        sessions=Sessions(metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
+        settings=settings.model_dump(),
         note=lambda entry, hurry: trail.note(entry, hurry=hurry),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
         confinement=_confinement(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,10 +14,13 @@ from headrace.access import Access
 from headrace.keys import KeyRing
 from headrace.metadata.audit import Audit
 from headrace.model import Key
+from headrace.overview import Overview
 from headrace.pools import Pools
+from headrace.profiles import Profiles
 from headrace.pushes import Pushes
 from headrace.replays import Replays
 from headrace.schemas import Schemas
+from headrace.sessions import Sessions
 from headrace.tokens import Tokens
 from headrace.web.noting import Write
 
@@ -33,6 +36,10 @@ class Services:
     tokens: Tokens
     audit: Audit
     note: Write
+    overview: Overview
+    profiles: Profiles
+    sessions: Sessions
+    settings: Mapping[str, object]
     ready: Callable[[], bool]
     confinement: tuple[str, ...] = ()
     """What of the operating system holds users' SQL in."""

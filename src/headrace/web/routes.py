@@ -26,7 +26,7 @@ from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
 from headrace.web.noting import Noting
 from headrace.web.paths import NormalPaths
-from headrace.web.rules import ANY, OPEN, Endpoint, guard
+from headrace.web.rules import ANY, OPEN, Endpoint, by_header_or_basic, guard
 from headrace.web.transport import Guard, docs_policy
 
 PUSH, READ, ADMIN = Permission.PUSH, Permission.READ, Permission.ADMIN
@@ -203,8 +203,10 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
-def application(services: Services, limits: RequestLimits) -> Any:
-    """The ASGI application: a value, made from the services it may call."""
+def application(
+    services: Services, limits: RequestLimits, pages: Callable[[FastAPI], None] | None = None
+) -> Any:
+    """The ASGI application: a value, made from the services it may call; ``pages`` adds those for people."""
     register_url_convertor("part", Part())
     app = FastAPI(
         title="Headrace",
@@ -221,6 +223,8 @@ def application(services: Services, limits: RequestLimits) -> Any:
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
+    if pages:
+        pages(app)
     guarded = Guard(_limited(app, limits), docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT)))
     return NormalPaths(Noting(guarded, services.note))
 
@@ -290,7 +294,7 @@ def _add_docs(app: FastAPI) -> None:
         return describe(app, open_paths=[route.path for route in ROUTES if route.needs == OPEN])
 
     for path, handler in (("/docs", docs), ("/docs/{name:part}", asset), ("/openapi.json", openapi)):
-        rule = guard(Endpoint("GET", path, handler, ANY, "docs"), basic=True)
+        rule = guard(Endpoint("GET", path, handler, ANY, "docs"), by_header_or_basic)
         app.add_api_route(
             path, handler, include_in_schema=False, dependencies=[Depends(rule)], response_model=None
         )

@@ -25,7 +25,9 @@ WRONG_DATES = (
 
 def orders(first: int, count: int) -> bytes:
     names = ("Ada", "Grace", "Edsger", "Barbara", "Donald")
-    lines = [f"{i},{names[i % 5]},{i * 1.25:.2f},2024-{1 + i % 12:02}-{1 + i % 28:02}" for i in _some(first, count)]
+    lines = [
+        f"{i},{names[i % 5]},{i * 1.25:.2f},2024-{1 + i % 12:02}-{1 + i % 28:02}" for i in _some(first, count)
+    ]
     return ("id,customer,amount,day\n" + "\n".join(lines) + "\n").encode()
 
 
@@ -69,7 +71,9 @@ class Stage:
         wrong = WRONG_DATES + b'4,Barbara,"1.204,50",2024-02-30\n5,Donald\n'
         self.jobs["failed"] = run_job(self.api, self.pool, "invoices", [WRONG_DATES], **csv)["id"]
         many = {**csv, "maxRejectedRows": 10}
-        self.jobs["rejects"] = run_job(self.api, self.pool, "invoices", [wrong + orders(10, 90)[23:]], **many)["id"]
+        self.jobs["rejects"] = run_job(
+            self.api, self.pool, "invoices", [wrong + orders(10, 90)[23:]], **many
+        )["id"]
 
     def at(self, path: str, pool: str | None = None) -> str:
         return f"/console/pools/{pool or self.pool}{path}"

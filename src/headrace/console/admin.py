@@ -28,6 +28,7 @@ class KeyLine:
     key: Key
     standing: str
     pools: str
+    tables: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def revoke_key(key_id: str, use: Use) -> Response:
 
 def _keys_page(use: Use, made: Key | None = None, secret: str = "") -> KeysPage:
     pools = {pool.id: pool for pool in use.pools.metadata.pools.list()}
-    lines = [KeyLine(key, _standing(key), _pools(key, pools)) for key in use.keys.list()]
+    lines = [KeyLine(key, _standing(key), _pools(key, pools), _tables(key)) for key in use.keys.list()]
     return KeysPage(lines, list(pools.values()), tuple(Permission), made, secret)
 
 
@@ -95,6 +96,10 @@ def _pools(key: Key, pools: Mapping[str, Pool]) -> str:
     if key.pool_ids is None:
         return "every pool"
     return ", ".join(sorted(pools[i].name if i in pools else i for i in key.pool_ids)) or "none"
+
+
+def _tables(key: Key) -> str:
+    return "every table" if key.tables is None else ", ".join(sorted(key.tables)) or "no table"
 
 
 # -- settings ------------------------------------------------------------------------------------------

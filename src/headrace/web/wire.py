@@ -530,7 +530,7 @@ def request(spec: PushSpec, pool_id: str) -> dict[str, Any]:
         "fileType": spec.file_type,
         "keys": list(spec.keys) or None,
         "tableSchema": _schema(spec),
-        "csvParsingOptions": _csv_options(spec.csv),
+        "csvParsingOptions": _whole_csv_options(spec.csv),
         "connectionId": spec.connection_id,
         "upsertStrategy": spec.upsert_strategy,
         "fallbackVarcharLength": spec.fallback_length,
@@ -546,9 +546,22 @@ def request(spec: PushSpec, pool_id: str) -> dict[str, Any]:
     return {name: _said(value) for name, value in sent.items() if value is not None}
 
 
+def _whole_csv_options(csv: CsvOptions | None) -> dict[str, Any] | None:
+    """With what is ours alone."""
+    told = _csv_options(csv)
+    if csv is None or told is None:
+        return None
+    columns = [
+        {**column, "emptyIsFalse": csv.columns[column["columnName"]].empty_is_false}
+        for column in told["additionalColumnOptions"] or ()
+    ]
+    return {**told, "emptyIsFalse": csv.empty_is_false, "additionalColumnOptions": columns or None}
+
+
 def _said(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _said(inner) for name, inner in value.items() if inner is not None}
+        idle = (None, False) if "pkField" in value else (None,)
+        return {name: _said(inner) for name, inner in value.items() if inner not in idle}
     return [_said(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -21,15 +21,17 @@
     const used = Object.keys(known).filter((t) => text.value.toLowerCase().includes(t.toLowerCase()));
     const columns = new Map();
     for (const table of used.length ? used : Object.keys(known)) for (const c of known[table]) columns.set(c, table);
+    const tables = Object.keys(known).map((name) => ({ name: spelled(name), match: name, what: "table" }));
+    const fields = [...columns].map(([name, table]) => ({ name: plain(name), match: name, what: table }));
     const all = [
-      ...Object.keys(known).map((name) => ({ name: spelled(name), match: name, what: "table" })),
-      ...[...columns].map(([name, table]) => ({ name: plain(name), match: name, what: table })),
+      ...(afterFrom(word) ? [...tables, ...fields] : [...fields, ...tables]),
       ...KEYWORDS.map((name) => ({ name, match: name, what: "" })),
     ];
     const low = word.toLowerCase();
     return all.filter((o) => o.match.toLowerCase().startsWith(low) && o.match.toLowerCase() !== low).slice(0, 40);
   }
 
+  const afterFrom = (word) => /\b(from|join)\s+([^()]*,\s*)?$/i.test(text.value.slice(0, text.selectionStart - word.length));
   const wordBefore = () => /[\p{L}\p{N}_]+$/u.exec(text.value.slice(0, text.selectionStart))?.[0] ?? "";
   let chosen = 0, offered = [];
 
@@ -142,8 +144,8 @@
       const to = Math.min(rows.length, Math.ceil((grid.scrollTop + 480) / ROW) + MORE);
       if (drawn === `${from}-${to}`) return;
       drawn = `${from}-${to}`;
-      above.height = from * ROW;
-      below.height = (rows.length - to) * ROW;
+      above.style.height = `${from * ROW}px`; // by the object: the policy closes the attribute alone
+      below.style.height = `${(rows.length - to) * ROW}px`;
       body.replaceChildren(top, ...rows.slice(from, to).map((row, n) => line(row, from + n, columns)), bottom);
     };
     grid.addEventListener("scroll", fill, { passive: true });
@@ -188,6 +190,7 @@
       return el("li", {}, button);
     }));
     at("no-history").hidden = past.length > 0;
+    at("history").hidden = !past.length;
   }
   list_history();
 

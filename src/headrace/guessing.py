@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ _LOOKED_AT = 200
 _MAGIC = ((b"PAR1", FileType.PARQUET), (b"ARROW1", FileType.ARROW), (b"\xff\xff\xff\xff", FileType.ARROW))
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _MARKS = ((codecs.BOM_UTF8, "UTF-8"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
+_AS_WE_READ_IT = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,8 @@ def _hints(names: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[tupl
 
 
 def _hint(name: str, values: Sequence[str]) -> str | None:
+    if all(map(_AS_WE_READ_IT.fullmatch, values)):
+        return None
     alike = [Reject(0, name, value, "", "value-does-not-fit") for value in values]
     for type in (DATETIME, FLOAT):
         hint = likely(alike, type, CsvOptions())

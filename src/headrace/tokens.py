@@ -158,7 +158,7 @@ class Tokens:
     def _signer(self, lifetime: timedelta) -> SigningKey:
         signer = self._signing.signer()
         if signer is None or signer.created_at + self._key_life <= now():
-            new = _new_signing_key(self._lifetime)
+            new = _new_signing_key(max(lifetime, self._lifetime))
             replaced = self._signing.replace(signer, new, leeway=LEEWAY)
             return new if replaced else self._signer(lifetime)  # another server has just done so
         seconds = int(max(lifetime, self._lifetime).total_seconds())

@@ -71,7 +71,7 @@ def test_keys_update_a_table(admin: Person, stage: Stage, tmp_path: Path) -> Non
     for text in ("id,v\n1,a\n2,b\n", "id,v\n2,c\n3,d\n"):
         (tmp_path / "t.csv").write_text(text)
         choose(admin, stage, pool, tmp_path / "t.csv")
-        page.get_by_label("How", exact=True).select_option("DELTA")
+        page.locator("[name=type]").select_option("DELTA")
         page.get_by_label("key", exact=True).first.check()
         page.get_by_role("button", name="Try it").click()
         page.get_by_role("button", name="Load").click()

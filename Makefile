@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint audit serve bench faults soak names damage fuzz slow-clients clean
+.PHONY: setup demo test lint audit serve bench faults soak names damage fuzz slow-clients screenshots clean
 
 setup: $(STAMP)
 
@@ -64,6 +64,10 @@ names: setup
 FILES ?= 10000
 damage: setup
 	HEADRACE_DAMAGED_FILES=$(FILES) $(BIN)/python -m pytest tests/engine/test_damaged_parquet.py $(ARGS)
+
+# Pictures of the console's pages for the documents
+screenshots: setup
+	$(BIN)/python -m pytest -q tests/console/screenshots.py
 
 clean:
 	rm -rf $(VENV) demo-data

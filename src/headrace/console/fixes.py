@@ -58,10 +58,7 @@ class Fix:
         changed = {"kind": self.kind} if self.kind else {"length": self.length}
         known = any(fold(c.name) == fold(self.column) for c in columns)
         every = columns if known else (*columns, DeclaredColumn(self.column))
-        return tuple(
-            replace(c, **changed) if fold(c.name) == fold(self.column) else c
-            for c in every
-        )
+        return tuple(replace(c, **changed) if fold(c.name) == fold(self.column) else c for c in every)
 
     def of_spec(self, spec: PushSpec) -> PushSpec:
         return replace(spec, csv=self.of_csv(spec.csv), columns=self.of_columns(spec.columns))

@@ -46,6 +46,8 @@ def test_take(browser: Browser, stage: Stage, signed_in: dict[str, object], sche
             admin.page.wait_for_load_state("networkidle")
             if name == "sql":
                 query(admin)
+            if name == "settings":
+                admin.page.evaluate("scrollTo(0, 210)")  # the first one names a folder of this machine
             keep(admin, f"console-{name}-{scheme}")
             if name in NARROW_TOO:
                 admin.page.set_viewport_size(NARROW)
@@ -58,7 +60,10 @@ def test_take(browser: Browser, stage: Stage, signed_in: dict[str, object], sche
 
 
 def query(admin: Person) -> None:
-    text = "SELECT customer, count(*) AS orders, sum(amount) AS amount, max(day) AS latest\nFROM orders\nGROUP BY customer\nORDER BY amount DESC"
+    text = (
+        "SELECT customer, count(*) AS orders, sum(amount) AS amount, max(day) AS latest\n"
+        "FROM orders\nGROUP BY customer\nORDER BY amount DESC"
+    )
     admin.page.get_by_label("One SELECT").fill(text)
     admin.page.keyboard.press("Escape")
     admin.page.get_by_role("button", name="Run").click()

@@ -19,8 +19,8 @@ ORDERS = {
 }
 LONG = "a_table_whose_name_somebody_has_chosen_to_say_everything_there_is_to_say_about_the_rows_in_it_2024_v2"
 WRONG_DATES = (
-    "id,customer,amount,day\n1,Ada,12.50,31.01.2024\n2,Grace,7.25,28.02.2024\n3,Edsger,9.99,24.12.2023\n"
-).encode()
+    b"id,customer,amount,day\n1,Ada,12.50,31.01.2024\n2,Grace,7.25,28.02.2024\n3,Edsger,9.99,24.12.2023\n"
+)
 
 
 def orders(first: int, count: int) -> bytes:

@@ -149,4 +149,4 @@ def test_a_job_that_cannot_be_executed_says_so(stage: Stage) -> None:
     with inside(stage.server, stage.pusher) as client:
         reply = client.post(f"{at}/execute", data={"csrf": proof_of(client, at)})
         assert reply.status_code == 409
-        assert re.search(r'role="alert">\s*<strong>Only a NEW job can be executed', reply.text)
+        assert re.search(r'role="alert">\s*<h1>Only a NEW job can be executed', reply.text)

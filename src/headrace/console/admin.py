@@ -17,7 +17,7 @@ from headrace.metadata.audit import AuditFilter
 from headrace.model import AuditEntry, Key, KeyKind, Permission, Pool, now
 from headrace.permissions import standing
 from headrace.settings import Settings
-from headrace.web.context import Use
+from headrace.web.context import Asking, Use
 from headrace.web.noting import Note
 
 _ENTRIES = 100
@@ -37,15 +37,16 @@ class KeysPage:
     pools: Sequence[Pool]
     permissions: Sequence[Permission]
     made: Key | None = None
-    secret: str = ""
+    secret: str | None = None
 
 
-def list_keys(use: Use) -> KeysPage:
-    return _keys_page(use)
+def list_keys(use: Use, asking: Asking) -> KeysPage:
+    return _keys_page(use, asking)
 
 
 def create_key(
     use: Use,
+    asking: Asking,
     note: Note,
     name: Annotated[str, Form(max_length=255)] = "",
     kind: Annotated[KeyKind, Form()] = KeyKind.APPLICATION,
@@ -63,7 +64,7 @@ def create_key(
         name.strip(), kind, [permission], pools or None, ends, tables=patterns or None
     )
     note.subject = key.id
-    return _keys_page(use, key, secret)
+    return _keys_page(use, asking, key, secret)
 
 
 def disable_key(key_id: str, use: Use) -> Response:
@@ -81,8 +82,8 @@ def revoke_key(key_id: str, use: Use) -> Response:
     return see(f"{ROOT}/keys")
 
 
-def _keys_page(use: Use, made: Key | None = None, secret: str = "") -> KeysPage:
-    pools = {pool.id: pool for pool in use.pools.metadata.pools.list()}
+def _keys_page(use: Use, asking: Key, made: Key | None = None, secret: str | None = None) -> KeysPage:
+    pools = {pool.id: pool for pool in use.pools.list(asking)}
     lines = [KeyLine(key, _standing(key), _pools(key, pools), _tables(key)) for key in use.keys.list()]
     return KeysPage(lines, list(pools.values()), tuple(Permission), made, secret)
 
@@ -157,6 +158,7 @@ class AuditPage:
 
 def read_audit(
     use: Use,
+    asking: Asking,
     key: str = "",
     action: Annotated[str, Query(max_length=100)] = "",
     pool: str = "",
@@ -168,7 +170,7 @@ def read_audit(
     more = {**{n: v for n, v in said.items() if v}, "before": str(entries[-1].number)} if entries else {}
     return AuditPage(
         entries,
-        {p.id: p.name for p in use.pools.metadata.pools.list()},
+        {p.id: p.name for p in use.pools.list(asking)},
         {k.id: k.name for k in use.keys.list()},
         key,
         action.strip(),

@@ -46,7 +46,7 @@
   const problem = (text) => {
     try { return JSON.parse(text).problem; } catch { /* a page */ }
     const page = new DOMParser().parseFromString(text, "text/html");
-    return page.querySelector('[role="alert"] strong')?.textContent ?? "The server refused.";
+    return page.querySelector('[role="alert"] h1')?.textContent ?? "The server refused.";
   };
 
   document.addEventListener("submit", async (event) => {

@@ -13,8 +13,12 @@ _COLUMNS_A_QUERY = 12
 _LONGEST_QUERY = 16_000
 """Bytes, well below what a query may have; a name may have 512 characters and stands there several times."""
 
+MOST_COLUMNS = 240
+"""So many columns are counted; a table may have ten thousand."""
+
 _TOP = 5
 _LONGEST = 60
+_SIDE_BY_SIDE = 100
 _COMPARED = frozenset(ColumnKind) - {ColumnKind.BOOLEAN}
 
 
@@ -48,6 +52,7 @@ class ColumnProfile:
 class FirstRows:
     columns: tuple[tuple[str, str], ...]
     rows: Sequence[Sequence[object]]
+    partly: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,14 +62,20 @@ class Profiles:
     def of(self, pool_id: str, name: str, connection_id: str | None, by: Key) -> list[ColumnProfile]:
         """Each column of the table. Raises NotFound, QueryTooLong."""
         table = self.pools.find_table(pool_id, name, connection_id)
-        return [profile for some in _parts(table.columns) for profile in self._some(pool_id, table, some, by)]
+        return [
+            profile
+            for some in _parts(table.columns[:MOST_COLUMNS])
+            for profile in self._some(pool_id, table, some, by)
+        ]
 
     def first_rows(
         self, pool_id: str, name: str, connection_id: str | None, by: Key, *, limit: int
     ) -> FirstRows:
         table = self.pools.find_table(pool_id, name, connection_id)
-        answer = self.pools.query(pool_id, by, f"SELECT * FROM {of_table(table.ref)}", limit, None)
-        return FirstRows(answer.columns, answer.rows)
+        some = _first(table.columns)
+        asked = ", ".join(quoted(c.name) for c in some) if len(some) < len(table.columns) else "*"
+        answer = self.pools.query(pool_id, by, f"SELECT {asked} FROM {of_table(table.ref)}", limit, None)
+        return FirstRows(answer.columns, answer.rows, partly=asked != "*")
 
     def _some(
         self, pool_id: str, table: Table, columns: Sequence[Column], by: Key
@@ -116,6 +127,14 @@ def _parts(columns: Sequence[Column]) -> Iterator[Sequence[Column]]:
         size += cost
     if part:
         yield part
+
+
+def _first(columns: Sequence[Column]) -> Sequence[Column]:
+    """Those that a person can look at side by side."""
+    shown = columns[:_SIDE_BY_SIDE]
+    while sum(len(quoted(c.name).encode()) + 2 for c in shown) > _LONGEST_QUERY:
+        shown = shown[:-1]
+    return shown if len(shown) < len(columns) else columns
 
 
 def of_table(ref: TableRef) -> str:

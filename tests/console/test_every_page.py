@@ -193,8 +193,8 @@ def test_each_page_has_a_frozen_context(page: Page) -> None:
 
 
 def test_what_changes_needs_more_than_to_read() -> None:
-    """Of what takes a form, only queries and the door are open to who may only read."""
+    """Of what takes a form, only queries, a look at a sample and the door are open to who may only read."""
     open_to_readers = {
         p.handler.__name__ for p in PAGES if p.method == "POST" and p.needs in (Permission.READ, OPEN)
     }
-    assert open_to_readers == {"sign_in", "run_on_page", "run_query"}
+    assert open_to_readers == {"sign_in", "run_on_page", "run_query", "look"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,16 @@ def test_what_cannot_be_read_is_told(admin: Person, stage: Stage, tmp_path: Path
     choose(admin, stage, pool, tmp_path / "t.parquet")
     admin.page.get_by_role("button", name="Try it").click()
     expect(admin.page.locator("#problem")).to_contain_text("Parquet")
+
+
+def test_a_sample_may_look_like_anything(stage: Stage) -> None:
+    """Brackets in it are no JSON, and bytes no text."""
+    with inside(stage.server, stage.pusher) as client:
+        proof = proof_of(client, stage.at("/import"))
+        for sample in (b"[{" * 30_000, bytes(range(256)) * 250, b""):
+            form = {"csrf": proof, "sample": b64encode(sample).decode()}
+            assert client.post(stage.at("/import/look"), data=form).status_code == 200
+        assert client.post(stage.at("/import/look"), data={"csrf": proof, "sample": "é"}).status_code == 400
 
 
 @pytest.mark.parametrize("who", ["reader", "stranger"])

@@ -86,6 +86,16 @@ def test_a_session_ends_at_once_with_its_key(stage: Stage, end: str) -> None:
         assert (reply.status_code, urlsplit(reply.headers["location"]).path) == (303, "/console/sign-in")
 
 
+def test_who_looks_on_is_led_to_the_door_when_the_session_ends(browser: Browser, stage: Stage) -> None:
+    secret = new_key(stage.api, permissions=["read"], name="looks on")
+    with person(browser, stage.server.url) as somebody:
+        somebody.sign_in(secret)
+        somebody.open(stage.at("/jobs"))
+        key = next(k for k in stage.api.get("/api/v1/keys").json() if k["name"] == "looks on")["id"]
+        stage.api.delete(f"/api/v1/keys/{key}")
+        expect(somebody.page).to_have_title("Sign in · Headrace")
+
+
 def test_the_api_takes_no_session_and_the_console_no_header(stage: Stage) -> None:
     with door(stage.server) as client:
         sign_in(client, stage.server.admin_key)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
 from console.browser import Person
 from console.door import inside
 from console.stage import LONG, Stage
-from harness import create_pool, new_key, run_job, sql
+from harness import RunningServer, create_pool, new_key, run_job, sql
 
 ODD = 'od"d; DROP %/🦆'
 
@@ -69,6 +71,28 @@ def test_many_columns_with_long_names(stage: Stage) -> None:
     with inside(stage.server, stage.server.admin_key) as client:
         reply = client.get(stage.at("/tables/wide/profile", pool))
         assert (reply.status_code, reply.text.count("<tr>")) == (200, 31)
+
+
+def test_a_table_of_a_thousand_columns_stays_light(stage: Stage) -> None:
+    pool = create_pool(stage.api, "very wide")
+    header = ",".join(f"column_{n}" for n in range(1000))
+    run_job(stage.api, pool, "t", [f"{header}\n{','.join('1' * 1000)}\n".encode()], fileType="CSV")
+    with inside(stage.server, stage.server.admin_key) as client:
+        reply = client.get(stage.at("/tables/t", pool))
+        assert "the first 240; the API has all" in reply.text
+        assert "of the first columns" in reply.text
+        assert len(reply.content) < 120_000
+
+
+def test_what_cannot_be_counted_in_time_shows_its_columns(tmp_path: Path) -> None:
+    env = {"HEADRACE_SQL_SECONDS": "0.001"}
+    with RunningServer(tmp_path / "data", env=env) as server, server.client() as api:
+        pool = create_pool(api, "hurried")
+        run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")
+        with inside(server, server.admin_key) as client:
+            page = client.get(f"/console/pools/{pool}/tables/t/profile").text
+            assert "Not counted: " in page
+            assert ">a</th>" in page
 
 
 def test_versions_lead_to_their_jobs(admin: Person, stage: Stage) -> None:

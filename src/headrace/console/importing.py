@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import Form, Response, UploadFile
+from fastapi import Form, Response
 from fastapi.responses import JSONResponse
 
 from headrace.console.fixes import Fix, fixes_of
@@ -87,16 +88,19 @@ def import_page(pool_id: str, use: Use, key: Asking) -> ImportPage:
     return ImportPage(use.pools.get(pool_id), use.pools.all_tables(pool_id, key))
 
 
-async def look(
-    sample: UploadFile,
+def look(
+    sample: Annotated[str, Form()] = "",
     charset: Annotated[str | None, Form()] = None,
     separator: Annotated[str | None, Form(max_length=1)] = None,
 ) -> LookPage:
-    """How the first bytes of a file look; nothing of it is kept."""
+    """How the first bytes of a file look; nothing is kept. As Base64: bytes may look like JSON."""
     if charset and charset not in CHARSETS:
         raise InvalidRequest(f"The charset is one of {', '.join(CHARSETS)}.")
-    data = await sample.read()
-    looks = await to_thread.run_sync(partial(look_at, data, charset or None, separator or None))
+    try:
+        data = b64decode(sample, validate=True)
+    except ValueError as error:
+        raise InvalidRequest("The sample is Base64.") from error
+    looks = look_at(data, charset or None, separator or None)
     return LookPage(looks, [_column(name, looks.hints.get(name)) for name in looks.header])
 
 

@@ -22,6 +22,7 @@ from headrace.schemas import Planned
 from headrace.telling import rows_of
 from headrace.web import wire
 from headrace.web.context import Asking, Use
+from headrace.web.noting import Note
 from headrace.web.receiving import receive
 
 
@@ -123,10 +124,12 @@ def delete_job(pool_id: str, job_id: str, use: Use) -> Response:
     return see(path_of(job))
 
 
-def clone_job(pool_id: str, job_id: str, use: Use, key: Asking) -> Response:
+def clone_job(pool_id: str, job_id: str, use: Use, key: Asking, note: Note) -> Response:
     """A NEW job that asks for the same; its chunks are to be sent anew."""
     job = use.pushes.ledger_entry(pool_id, job_id)
-    return see(path_of(use.pushes.create(pool_id, job.spec, key)))
+    clone = use.pushes.create(pool_id, job.spec, key)
+    note.subject = clone.id
+    return see(path_of(clone))
 
 
 async def push_chunk(pool_id: str, job_id: str, request: Request) -> Response:

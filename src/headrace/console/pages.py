@@ -53,7 +53,7 @@ PAGES = (
     Page("POST", _POOL + "/sql", sql.run_on_page, READ, "sql", True, template="sql.html"),
     Page("POST", _POOL + "/sql/run", sql.run_query, READ, "sql", True),
     Page("GET", _POOL + "/import", importing.import_page, PUSH, "import", True, template="import.html"),
-    Page("POST", _POOL + "/import/look", importing.look, PUSH, "import", True, template="import_look.html"),
+    Page("POST", _POOL + "/import/look", importing.look, READ, "import", True, template="import_look.html"),
     Page("POST", _POOL + "/import", importing.create_job, PUSH, "import", True),
     Page("GET", _JOB + "/outlook", importing.outlook, PUSH, "import", template="import_outlook.html"),
     Page("POST", _JOB + "/types", importing.put_schema, PUSH, "import"),

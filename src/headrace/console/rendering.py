@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -69,6 +70,7 @@ def _environment() -> Environment:
 
 
 _TEMPLATES = _environment()
+_IN_MENU = 40
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,13 @@ class Frame:
 
     def may(self, permission: Permission) -> bool:
         return self.session is not None and permission in effective(self.session.key)
+
+    @property
+    def near(self) -> Sequence[Pool]:
+        """The pools of the menu: not all of hundreds, but always the one that is looked at."""
+        first = self.pools[:_IN_MENU]
+        here = [self.pool] if self.pool and self.pool not in first else []
+        return [*first, *here]
 
     @property
     def rules(self) -> bool:
@@ -104,10 +113,12 @@ def rendered(page: Page) -> Callable[..., Any]:
     )
 
     def answered(*, framed: _Framed, **arguments: Any) -> Response:
-        return framed.answer(handler(**arguments))
+        answer = handler(**arguments)
+        return answer if isinstance(answer, Response) else framed.html(answer)
 
     async def answered_later(*, framed: _Framed, **arguments: Any) -> Response:
-        return framed.answer(await handler(**arguments))
+        answer = await handler(**arguments)
+        return answer if isinstance(answer, Response) else await run_in_threadpool(framed.html, answer)
 
     made: Any = answered_later if inspect.iscoroutinefunction(handler) else answered
     made.__signature__ = signature.replace(parameters=[*signature.parameters.values(), frame])
@@ -120,10 +131,7 @@ class _Framed:
     page: Page
     frame: Frame
 
-    def answer(self, answer: object) -> Response:
-        return answer if isinstance(answer, Response) else self._html(answer)
-
-    def _html(self, context: object) -> Response:
+    def html(self, context: object) -> Response:
         if self.page.live and self.request.headers.get("hx-request"):
             return self._part(context)
         whole = {"page": context, "frame": self.frame, "live": self._live(context)[0]}

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Form, Request, Response
 from fastapi.responses import JSONResponse
 
 from headrace.errors import HeadraceError
-from headrace.model import CHANGE_DATE, Pool
+from headrace.model import CHANGE_DATE, Key, Pool
 from headrace.tables import Answer
 from headrace.web import api
-from headrace.web.context import Asking, Use
+from headrace.web.context import Asking, Services, Use
 
 _SHOWN = 200
 """Rows that the page has itself; a script shows them all."""
@@ -39,8 +41,12 @@ def sql_page(pool_id: str, use: Use, key: Asking, table: str | None = None) -> S
     return SqlPage(use.pools.get(pool_id), sql, _words(pool_id, use, key))
 
 
-def run_on_page(pool_id: str, use: Use, key: Asking, sql: Annotated[str, Form()] = "") -> SqlPage:
+async def run_on_page(pool_id: str, use: Use, key: Asking, sql: Annotated[str, Form()] = "") -> SqlPage:
     """For who has no script."""
+    return await to_thread.run_sync(partial(_run, pool_id, use, key, sql), limiter=api.READING)
+
+
+def _run(pool_id: str, use: Services, key: Key, sql: str) -> SqlPage:
     pool, words = use.pools.get(pool_id), _words(pool_id, use, key)
     try:
         answer = use.pools.query(pool_id, key, sql, None, None)
@@ -66,7 +72,7 @@ async def run_query(
         return JSONResponse(told, status_code=error.status)
 
 
-def _words(pool_id: str, use: Use, key: Asking) -> str:
+def _words(pool_id: str, use: Services, key: Key) -> str:
     tables = {
         _spelled(t.ref.name, t.ref.connection_id): [*(c.name for c in t.columns), CHANGE_DATE]
         for t in use.pools.all_tables(pool_id, key)

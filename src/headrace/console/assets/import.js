@@ -9,13 +9,19 @@
 
   const post = (path, body) => fetch(path, { method: "POST", body, headers: { "X-CSRF-Token": csrf() } });
   const told = async (reply) => { const text = await reply.text(); if (!reply.ok) throw new Error(problem(text)); return text; };
+  const base64 = (blob) => new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.addEventListener("load", () => resolve(reader.result.slice(reader.result.indexOf(",") + 1)));
+    reader.addEventListener("error", () => reject(new Error("The file cannot be read.")));
+    reader.readAsDataURL(blob);
+  });
+
   // made of HTML that the server has escaped
   const put = (where, html) => { where.innerHTML = html; };
 
   async function look(said = {}) {
     alarm.textContent = "";
-    const body = new FormData();
-    body.append("sample", file.slice(0, SAMPLE), "sample");
+    const body = new URLSearchParams({ sample: await base64(file.slice(0, SAMPLE)) });
     for (const [name, value] of Object.entries(said)) if (value) body.append(name, value);
     try {
       put(looks, await told(await post(form.dataset.look, body)));

@@ -18,11 +18,14 @@ import signal
 import traceback
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+
+import psutil
 
 from headrace.errors import HeadraceError
 
@@ -42,6 +45,13 @@ LARGEST_ANSWER_BYTES = 1 << 30
 
 class Spoiled(Exception):
     """Raised in a child around an error, its one argument: the error counts, and the child must end."""
+
+
+@dataclass(frozen=True)
+class Last(Generic[T]):
+    """Answered in a child around a result: the result counts, and the child must end."""
+
+    result: T
 
 
 class ChildDied(Exception):
@@ -82,7 +92,7 @@ class ProcessPool:
         self._lock = Lock()  # no task may come after stop() has looked for them
 
     def schedule(
-        self, function: Callable[..., T], args: Iterable[Any] = (), *, timeout: float | None = None
+        self, function: Callable[..., T | Last[T]], args: Iterable[Any] = (), *, timeout: float | None = None
     ) -> Future[T]:
         """Run ``function(*args)`` in a child, both importable and picklable.
 
@@ -230,27 +240,28 @@ class Child:
             self._task += 1
             self._pipe.send((self._task, function, args))
             in_time = self._pipe.poll(timeout)
-            good, result = self._answer() if in_time else (False, TimeoutError("Task timeout", timeout))
+            late = TimeoutError("Task timeout", timeout)
+            good, result, last = self._answer() if in_time else (False, late, True)
         except (EOFError, OSError) as error:
             self._bury()
             code = self._process.exitcode or 0
             raise ChildDied("The child process died.", code=code, pid=self.pid) from error
-        if not in_time or isinstance(result, Spoiled):
+        if last:
             self._bury()
         if good:
             return result
-        raise result.args[0] if isinstance(result, Spoiled) else result
+        raise result
 
-    def _answer(self) -> tuple[bool, Any]:
+    def _answer(self) -> tuple[bool, Any, bool]:
         """What the child says of this task; an answer to another would be somebody else's data."""
         said = io.BytesIO(self._pipe.recv_bytes(LARGEST_ANSWER_BYTES))
         try:
-            task, good, result = _Unpickler(said, self._answers).load()
+            task, good, result, last = _Unpickler(said, self._answers).load()
         except Exception as error:  # of whatever kind: the child may be in other hands
             raise EOFError("The child's answer cannot be read.") from error
         if task != self._task:
             raise EOFError("The child answers another task.")
-        return good, result
+        return good, result, last
 
     def _await_ready(self) -> None:
         """The start of a child takes no time from its first task."""
@@ -286,7 +297,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 _ERRORS: list[type] = [c for c in vars(builtins).values() if isinstance(c, type) and issubclass(c, Exception)]
-_ERRORS.append(Spoiled)
 
 
 # -- in the child --------------------------------------------------------------------------------------
@@ -305,6 +315,11 @@ def limit_memory(memory_mb: int) -> None:
     limit = (memory_mb + ENGINE_MB) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def address_space() -> int:
+    """The bytes of address space that this process has, as ``limit_memory`` counts them."""
+    return int(psutil.Process().memory_info().vms)
 
 
 def die_with_parent() -> None:
@@ -333,11 +348,20 @@ def _serve(pipe: Connection, initializer: Callable[..., object], initargs: tuple
         pipe.send((task, *_outcome(function, args)))
 
 
-def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any]:
+def _outcome(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[bool, Any, bool]:
+    """Whether it went well, its result or error, and whether the child must end."""
     try:
-        return True, function(*args)
-    except (HeadraceError, Spoiled) as error:
-        return False, error
+        result = function(*args)
+        return (True, result.result, True) if isinstance(result, Last) else (True, result, False)
+    except HeadraceError as error:
+        return False, error, False
+    except Spoiled as error:
+        return False, _traced(error.args[0]), True
     except Exception as error:
+        return False, _traced(error), False
+
+
+def _traced(error: Exception) -> Exception:
+    if not isinstance(error, HeadraceError):
         error.add_note(traceback.format_exc())  # the only part of a traceback that a pipe carries
-        return False, error
+    return error

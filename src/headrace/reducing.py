@@ -16,8 +16,8 @@ from pathlib import Path
 import duckdb
 
 from headrace.conversion import literal, quoted, sql_type
-from headrace.errors import TooHungry
 from headrace.model import ChunkType, Column
+from headrace.thrift import Thrift
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Reducer:
         self._engine = duckdb.connect()
         self._engine.execute(f"SET memory_limit='{memory_mb}MB'; SET enable_progress_bar=false")
         self._engine.execute(f"SET temp_directory={literal(str(temp))}")
+        self._thrift = Thrift(self._engine)
 
     def close(self) -> None:
         self._engine.close()
@@ -71,12 +72,9 @@ class Reducer:
         files = [f for f in files if f.rows]
         if not keys:
             return _untouched(files, unique=False)
-        try:
-            if not self._repeats(files, columns, keys):
-                return _untouched(files, unique=True)
-            return self._winners(files, columns, keys, order, allow_duplicate, folder)
-        except duckdb.OutOfMemoryException as error:
-            raise TooHungry from error
+        if not self._thrift.run(lambda: self._repeats(files, columns, keys)):
+            return _untouched(files, unique=True)
+        return self._thrift.run(lambda: self._winners(files, columns, keys, order, allow_duplicate, folder))
 
     def _repeats(self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]) -> bool:
         if sum(f.rows for f in files) < 2:

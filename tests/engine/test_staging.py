@@ -746,6 +746,37 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
     return bytes(spoiled)
 
 
+def test_a_child_that_lacks_memory_is_followed_by_another(stager: Stager, tmp_path: Path) -> None:
+    """Twice, then the chunk is told; the next one has its memory for itself."""
+    before = child_of(stager, tmp_path)
+    hungry = parquet(pa.table({"t": ["x" * 300_000_000]}), compression="zstd", use_dictionary=False)
+    (tmp_path / "hungry").mkdir()
+    assert "memory" in str(outcome(stager, task_of(tmp_path / "hungry", hungry)))
+    assert child_of(stager, tmp_path) != before
+
+
+def test_a_very_wide_chunk_leaves_a_fresh_child(tmp_path: Path) -> None:
+    """Its address space would be lacking for the next one, though all of it has been freed."""
+    stager = Stager(processes=1, memory_mb=2048, seconds=60)
+    try:
+        before = child_of(stager, tmp_path)
+        (tmp_path / "wide").mkdir()
+        header = ",".join(f"c{n}" for n in range(10_000))
+        wide = "\n".join([header, *[",".join(["x" * 20] * 10_000)] * 30])
+        assert outcome(stager, task_of(tmp_path / "wide", wide.encode())) == 30
+        assert child_of(stager, tmp_path) != before
+    finally:
+        stager.close()
+
+
+def child_of(stager: Stager, folder: Path) -> int:
+    """The one child, which stages a small chunk and stays."""
+    (folder / "small").mkdir(exist_ok=True)
+    assert outcome(stager, task_of(folder / "small", GOOD, NUMBER)) == 1
+    (pid,) = stager._stagers.pids()
+    return pid
+
+
 @dataclass
 class Held:
     """A chunk whose bytes do not come: its child waits in the middle of its task."""

@@ -168,6 +168,7 @@ def test_when_not_a_byte_is_left(api: httpx.Client, pool: str, disk: Disk) -> No
     """Whatever must be written is refused, whatever is only read is answered."""
     job = create_job(api, pool, "t", type="DELTA", **SPEC)["id"]
     assert add_chunk(api, pool, job, rows(10)).status_code == 200
+    wait_for(lambda: own_job(api, pool, job)["chunks"][0]["state"] == "staged")
     disk.fill()
     jobs = f"{PUSH}/{pool}/jobs"
     refused = [

@@ -136,6 +136,7 @@ class Pusher:
             assert reply.status_code == 200, reply.text
         assert execute(self.api, self.pool, id).status_code == 200
         ended = wait_for_job(self.api, self.pool, id, 300)
+        self.jobs += 1
         assert ended["status"] == outcome.status, (ended["logs"], job, outcome)
         if outcome.status is JobStatus.DONE:
             for ref in spec.targets:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import wait_for
-from headrace.children import Child, ChildDied, Spoiled, limit_memory
+from headrace.children import Child, ChildDied, Last, Spoiled, limit_memory
 from headrace.errors import NotFound, QueryRefused
 from headrace.warmchildren import NoneFree, WarmChildren
 
@@ -149,3 +149,14 @@ def test_a_spoiled_child_ends_and_its_error_counts(started: Callable[..., WarmCh
 
 def spoil() -> None:
     raise Spoiled(QueryRefused("so"))
+
+
+def test_a_last_result_counts_and_its_child_ends(started: Callable[..., WarmChildren]) -> None:
+    children = started()
+    with children.borrowed("a", PATIENCE) as warm:
+        assert warm.child.run(last, (), PATIENCE) == 7
+        assert not warm.child.alive
+
+
+def last() -> Last[int]:
+    return Last(7)

@@ -33,6 +33,7 @@ class Places:
         self._own_ending = dialect.own_ending
         self._blocks = blocks(file, dialect)
         self._held = ""  # what may be the first part of a line ending
+        self._behind_held = 0  # the place behind it: before what only switches the charset
         self._next = 1  # the first line that does not start before this block
         self._char = 0  # the place in the text of this block that was asked for
         self._starts: list[int] = []
@@ -45,6 +46,8 @@ class Places:
         while number >= self._next + len(self._starts):
             self._advance(number)
         self._char = self._starts[number - self._next]
+        if self._behind_held and not self._char:
+            return self._behind_held
         return self._measure.bytes_before(self._char)
 
     def undecodable(self) -> tuple[int, int]:
@@ -57,6 +60,8 @@ class Places:
         """To the next block; where its lines start is only of interest if the wanted one is among them."""
         self._next += len(self._starts)
         self._starts, self._char = [], 0
+        last = self._measure
+        self._behind_held = last.bytes_before(len(last.block.text)) if self._held else 0
         self._measure = _Measure(next(self._blocks))
         text = self._measure.block.text
         if wanted and not self._own_ending and not self._held and "\r" not in text:
@@ -109,13 +114,18 @@ class _Decode:
         self._at = self._chars = 0
 
     def until(self, char: int) -> int:
-        """Behind the fewest bytes for which the decoder gives so many characters."""
+        """Behind the fewest bytes for which the decoder gives so many characters.
+
+        It may give more at once: UTF-7 keeps a run of them until the byte behind it. Then before that byte.
+        """
         step = _STEP
         while self._chars < char and self._at < len(self._block.raw):
             before = self._decoder.getstate()
             more = len(self._decoder.decode(self._block.raw[self._at : self._at + step]))
-            if step > 1 and self._chars + more >= char:
+            if self._chars + more > char or (step > 1 and self._chars + more == char):
                 self._decoder.setstate(before)
+                if step == 1:
+                    break
                 step = 1
             else:
                 self._chars += more

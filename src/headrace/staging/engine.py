@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import duckdb
 
-from headrace.children import limit_this_process
+from headrace.children import address_space, limit_this_process
+
+_USUAL_BYTES = 1 << 30
+"""More address space than is left in use by any chunk that is not very wide; most leave 600 MB."""
 
 _engine: duckdb.DuckDBPyConnection | None = None
 _memory_mb = 0
@@ -19,8 +22,6 @@ def start_child(memory_mb: int) -> None:
 
 def _new_engine() -> None:
     global _engine  # noqa: PLW0603  one engine a process
-    if _engine:
-        _engine.close()
     _engine = duckdb.connect(
         config={
             "threads": "1",  # in the order of the file for nothing, and 10 % less CPU than two
@@ -33,11 +34,16 @@ def _new_engine() -> None:
     _engine.execute("SET TimeZone='UTC'")
 
 
-def renew_if_bloated() -> None:
-    """What a hostile chunk made the engine keep must not fail the next one."""
-    held = db().execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()[0][0]
-    if held > (_memory_mb << 20) // 8:
-        _new_engine()
+def worn_out() -> bool:
+    """Whether what a chunk has left behind could fail the next one: the child had better end.
+
+    The allocators keep address space that they have freed, and it counts against the limit of the process.
+    """
+    try:
+        held = db().execute("SELECT sum(memory_usage_bytes) FROM duckdb_memory()").fetchall()[0][0]
+    except (duckdb.Error, MemoryError):
+        return True
+    return bool(held > (_memory_mb << 20) // 8 or address_space() > _USUAL_BYTES)
 
 
 def db() -> duckdb.DuckDBPyConnection:

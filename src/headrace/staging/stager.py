@@ -12,7 +12,7 @@ from headrace.staging.engine import start_child
 from headrace.staging.looking import HEAD_BYTES, Seen, check_names, header, kind_of, notes_on
 from headrace.staging.ndjsonfiles import ndjson_columns
 from headrace.staging.parquetfiles import parquet_columns
-from headrace.staging.story import stage
+from headrace.staging.story import stage_in_child
 from headrace.staging.tasks import StageTask
 
 _LOOKING_SECONDS = 60
@@ -59,17 +59,21 @@ class Stager:
     def stage(self, task: StageTask) -> StageReport:
         """Stage in a child. Raises ChunkFailed when the chunk, and nothing else, is lost.
 
-        A child that dies may have been somebody else's victim, so its chunk gets a second one.
+        A child that dies may have been somebody else's victim, and one that lacks memory may have spent it
+        on other chunks, so the chunk gets a second one.
         """
         for last in (False, True):
             try:
-                return self._stagers.schedule(stage, args=(task,), timeout=self._seconds).result()
+                return self._stagers.schedule(stage_in_child, (task,), timeout=self._seconds).result()
             except ChildDied as error:
                 if last or self.closed:
                     raise ChunkFailed(
                         f"The process that read it ended with code {error.code}: the file is damaged, or "
                         "needs more memory than staging_memory_mb."
                     ) from error
+            except MemoryError as error:
+                if last:
+                    raise ChunkFailed("Reading it takes more memory than staging_memory_mb.") from error
             except TimeoutError as error:
                 raise ChunkFailed("Reading it took longer than staging_seconds.") from error
         raise AssertionError("unreachable")

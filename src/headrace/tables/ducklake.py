@@ -27,7 +27,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
-from headrace.errors import Busy, TooHungry
+from headrace.errors import Busy
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
@@ -42,6 +42,7 @@ from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.transaction import commit, rehearse
 from headrace.tables.upkeep import Upkeep
+from headrace.thrift import Thrift
 
 _ATTACHED_AT_ONCE = 64
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
@@ -66,6 +67,7 @@ class DuckLakeTables:
         self._upkeep = Upkeep(keep_days=keep_versions_days)
         self._upkeep_loads = upkeep_loads
         self._engine = _engine(memory_mb, root)
+        self._thrift = Thrift(self._engine)
         self._reader = LakeReader(self, sandbox)
         root.mkdir(parents=True, exist_ok=True)
 
@@ -122,15 +124,15 @@ class DuckLakeTables:
     # -- loading ---------------------------------------------------------------------------------------
 
     def load(self, pool_id: str, load: Load) -> Receipt:
-        try:
-            return self._committed(pool_id, load)
-        except duckdb.OutOfMemoryException as error:
-            raise TooHungry from error
+        return self._thrift.run(
+            lambda: self._committed(pool_id, load, tried=load.fence > 1),
+            lambda: self._committed(pool_id, load, tried=True),
+        )
 
-    def _committed(self, pool_id: str, load: Load) -> Receipt:
+    def _committed(self, pool_id: str, load: Load, *, tried: bool) -> Receipt:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
-            # asked again under the lock: an older claim of this job may have been committing just now
-            if load.fence > 1 and (committed := receipt_of(cursor, lake, load.job_id)):
+            # asked under the lock: an older claim of this job may have been committing just now
+            if tried and (committed := receipt_of(cursor, lake, load.job_id)):
                 return committed
             for pause in _PAUSES:
                 try:
@@ -144,13 +146,14 @@ class DuckLakeTables:
             return commit(cursor, lake, load)
 
     def preview(self, pool_id: str, load: Load) -> Preview:
+        return self._thrift.run(lambda: self._rehearsed(pool_id, load))
+
+    def _rehearsed(self, pool_id: str, load: Load) -> Preview:
         with self._cursor(pool_id) as (cursor, lake):
             if not lake.writer.acquire(timeout=_PREVIEW_PATIENCE):
                 raise Busy("The pool is being loaded; try again in a moment.")
             try:
                 return rehearse(cursor, lake, load)
-            except duckdb.OutOfMemoryException as error:
-                raise TooHungry from error
             finally:
                 lake.writer.release()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -121,9 +122,18 @@ class Pushes:
         self._pool(pool_id)
         if by.tables is None:
             return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset, wanted=wanted)
-        # a page is counted in what the key sees: the whole ledger is gone through
-        every = self.metadata.jobs.ledger(pool_id, limit=_WHOLE_LEDGER, offset=0, wanted=wanted)
-        return [job for job in every if _sees(by, job)][offset : offset + limit]
+        # a page is counted in what the key sees: the ledger is gone through as far as it has to be
+        seen = (job for job in self._whole_ledger(pool_id, wanted) if _sees(by, job))
+        return list(islice(seen, offset, offset + limit))
+
+    def _whole_ledger(self, pool_id: str, wanted: JobFilter) -> Iterator[Job]:
+        """In blocks; a job that is pushed down into the next one by a new job comes once."""
+        known: set[str] = set()
+        offset = 0
+        while block := self.metadata.jobs.ledger(pool_id, limit=_BLOCK, offset=offset, wanted=wanted):
+            yield from (job for job in block if job.id not in known)
+            known = {job.id for job in block}
+            offset += len(block)
 
     def execute(
         self, pool_id: str, job_id: str, order_column: str | None, idempotency_key: str | None = None
@@ -277,7 +287,7 @@ class Pushes:
             raise NotFound(f"There is no pool {pool_id}.")
 
 
-_WHOLE_LEDGER = 2**31
+_BLOCK = 500
 
 
 def _sees(key: Key, job: Job) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ HEAVIEST = 200_000
 
 NARROW = {"width": 400, "height": 800}
 WIDE = {"width": 1280, "height": 800}
-_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"]
+_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions"]
 
 
 def chromium() -> str:
@@ -51,7 +52,6 @@ class Person:
     url: str
     elsewhere: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
-    weight: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(20_000)
@@ -72,6 +72,15 @@ class Person:
         reply = self.page.goto(self.url + path)
         assert reply is not None
         return reply
+
+    def begin_anew(self) -> None:
+        self.page.unroute_all()
+        self.page.set_viewport_size(WIDE)
+        self.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+        self.open("/console/sign-in")  # a page that asks for nothing again
+        self.page.evaluate("localStorage.clear()")
+        self.elsewhere.clear()
+        self.complaints.clear()
 
     def sign_in(self, key: str) -> None:
         self.open("/console/sign-in")
@@ -97,8 +106,11 @@ def person(browser: Browser, url: str, **options: Any) -> Iterator[Person]:
 # -- what every page is held to ------------------------------------------------------------------------
 
 
-def faults_for_some_people(page: Page) -> list[str]:
-    """What axe finds to be serious or critical, in a world of its own that no policy of the page concerns."""
+def faults_for_some_people(page: Page, *, only: Sequence[str] = ()) -> list[str]:
+    """What axe finds to be serious or critical, in a world of its own that no policy of the page concerns.
+
+    ``only``: by these rules alone.
+    """
     session = page.context.new_cdp_session(page)
     frame = session.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
     world = session.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "axe"})
@@ -106,7 +118,12 @@ def faults_for_some_people(page: Page) -> list[str]:
     session.send("Runtime.evaluate", {"expression": AXE, **here})
     told = session.send(
         "Runtime.evaluate",
-        {"expression": _RUN_AXE, "awaitPromise": True, "returnByValue": True, **here},
+        {
+            "expression": _RUN_AXE.replace("ONLY", json.dumps({"runOnly": list(only)} if only else {})),
+            "awaitPromise": True,
+            "returnByValue": True,
+            **here,
+        },
     )
     session.detach()
     assert "value" in told["result"], told
@@ -114,7 +131,7 @@ def faults_for_some_people(page: Page) -> list[str]:
 
 
 _RUN_AXE = """
-axe.run(document, {resultTypes: ["violations"]}).then((found) => {
+axe.run(document, {resultTypes: ["violations"], ...ONLY}).then((found) => {
   if (!found.passes.length) throw new Error("axe has looked at nothing");
   return found.violations
     .filter((v) => ["serious", "critical"].includes(v.impact))

@@ -42,8 +42,15 @@ def signed_in(browser: Browser, stage: Stage) -> dict[str, object]:
         return dict(somebody.context.storage_state())
 
 
-@pytest.fixture
-def admin(browser: Browser, stage: Stage, signed_in: dict[str, object]) -> Iterator[Person]:
-    with person(browser, stage.server.url, storage_state=signed_in) as somebody:
+@pytest.fixture(scope="package")
+def at_the_desk(browser: Browser, stage: Stage, signed_in: dict[str, object]) -> Iterator[Person]:
+    with person(browser, stage.server.url, storage_state=signed_in, reduced_motion="reduce") as somebody:
         yield somebody
-        somebody.assert_at_peace()
+
+
+@pytest.fixture
+def admin(at_the_desk: Person) -> Iterator[Person]:
+    """The same administrator at the same window for all tests: each finds it as if it were new."""
+    at_the_desk.begin_anew()
+    yield at_the_desk
+    at_the_desk.assert_at_peace()

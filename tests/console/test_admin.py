@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -32,6 +33,17 @@ def test_a_key_is_made_shown_once_and_works(admin: Person, stage: Stage) -> None
     assert secret not in admin.page.content()
     asked = {"action": "create-key", "subject": key["id"]}
     assert stage.api.get("/api/v1/audit", params=asked).json()
+
+
+def test_a_client_is_shown_with_its_id(admin: Person, stage: Stage) -> None:
+    admin.open("/console/keys")
+    admin.page.get_by_label("Name").fill("a program")
+    admin.page.get_by_label("Kind").select_option("client")
+    admin.page.get_by_role("button", name="Make the key").click()
+    who = admin.page.locator("#client").inner_text(), admin.page.locator("#secret").inner_text()
+    form = {"grant_type": "client_credentials"}
+    reply = httpx.post(f"{stage.server.url}/oauth2/token", data=form, auth=who, trust_env=False)
+    assert reply.status_code == 200
 
 
 def test_disable_enable_revoke(admin: Person, stage: Stage) -> None:

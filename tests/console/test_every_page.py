@@ -19,6 +19,7 @@ from headrace.model import Permission
 from headrace.web.rules import OPEN
 
 SECRETS = ("Order to cash", "invoices", "Edsger", LONG)
+COLOURS = ("color-contrast",)
 WITH_TEMPLATE = [page for page in PAGES if page.template]
 
 
@@ -47,7 +48,7 @@ def test_each_page_is_fit_for_everybody(admin: Person, stage: Stage) -> None:
         faults += [f"{name}: wider than its window"] * (overflow(admin.page) > 0)
         admin.page.emulate_media(color_scheme="dark")
         admin.page.set_viewport_size(NARROW)
-        faults += [f"{name}, dark: {fault}" for fault in faults_for_some_people(admin.page)]
+        faults += [f"{name}, dark: {fault}" for fault in faults_for_some_people(admin.page, only=COLOURS)]
         faults += [f"{name}, narrow: wider than its window"] * (overflow(admin.page) > 0)
     assert faults == []
 

@@ -59,6 +59,7 @@ def _environment() -> Environment:
     templates = Environment(
         loader=PackageLoader("headrace.console"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -3,15 +3,29 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+HELP := src/headrace/help/index.html
 
-.PHONY: setup demo test lint audit serve bench faults soak names damage fuzz slow-clients screenshots clean
+PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
-setup: $(STAMP)
+.DELETE_ON_ERROR:
+.PHONY: setup docs matrix demo test lint audit serve bench faults soak names damage fuzz slow-clients screenshots clean
+
+setup: $(STAMP) $(HELP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+
+# The manual, into the package; a warning is an error
+docs: $(HELP)
+
+$(HELP): $(STAMP) $(PAGES)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Which client was seen to call what, by the tests of the contract: docs/compatibility.md
+matrix: $(STAMP)
+	$(BIN)/python -m pytest -q tests/contract --write-matrix $(ARGS)
 
 demo: setup
 	$(BIN)/python -m bench.demo
@@ -70,4 +84,4 @@ screenshots: setup
 	$(BIN)/python -m pytest -q tests/console/screenshots.py
 
 clean:
-	rm -rf $(VENV) demo-data
+	rm -rf $(VENV) demo-data src/headrace/help

@@ -202,8 +202,8 @@ def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
 
 def test_every_route_of_the_application_is_in_the_list(app: FastAPI) -> None:
     registered = {(method, route.path) for route in app.routes for method in route.methods}  # type: ignore[attr-defined]
-    docs = {("GET", path) for path in ("/docs", "/docs/{name:part}", "/openapi.json")}
-    assert registered == {(route.method, route.path) for route in ROUTES} | docs
+    pages = ("/docs", "/docs/{name:part}", "/openapi.json", "/help", "/help/{path:path}")
+    assert registered == {(route.method, route.path) for route in ROUTES} | {("GET", path) for path in pages}
     assert all(isinstance(route, APIRoute) for route in app.routes)
 
 

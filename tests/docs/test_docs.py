@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic.util import CommandError
 from pydantic_core import PydanticUndefined
 
 import headrace.metadata.jobs
@@ -21,6 +22,7 @@ from headrace.console.pages import PAGES
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import LoadFailed, known_errors
+from headrace.metadata import Metadata
 from headrace.model import ChunkState, JobStatus
 from headrace.permissions import Rule
 from headrace.settings import Settings
@@ -313,6 +315,15 @@ def test_things_lie_where_the_documents_say(
 
 
 # -- what happens -------------------------------------------------------------------------------------
+
+
+def test_an_older_version_does_not_start_on_the_folder_of_a_newer_one(tmp_path: Path) -> None:
+    metadata = Metadata(tmp_path / "metadata.sqlite")
+    with metadata.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of a later version'")
+    metadata.close()
+    with pytest.raises(CommandError, match="of a later version"):
+        Metadata(tmp_path / "metadata.sqlite")
 
 
 def test_empty_fields(api: httpx.Client, pool: str) -> None:

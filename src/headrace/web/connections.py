@@ -10,10 +10,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from headrace.errors import HeadersTooLarge, HeadraceError, InvalidRequest, Overloaded, TooSlow
 from headrace.web.errors import render
+from headrace.web.offers import WithoutOffers
 from headrace.web.transport import security_headers
 
 _GRACE_SECONDS = 1.0
@@ -39,7 +40,7 @@ def protocol(limits: ConnectionLimits) -> type[LimitedConnection]:
     return type("LimitedProtocol", (LimitedConnection,), {"limits": limits})
 
 
-class LimitedConnection(HttpToolsProtocol):
+class LimitedConnection(WithoutOffers):
     """A connection of uvicorn with limits. One timer looks, once a window, at what has come since."""
 
     limits: ConnectionLimits

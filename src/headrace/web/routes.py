@@ -20,7 +20,7 @@ from swagger_ui_bundle import swagger_ui_path
 from headrace import __version__
 from headrace.errors import NotFound
 from headrace.model import Permission
-from headrace.web import api, audit, errors, jobs, keys, oauth, vendor
+from headrace.web import api, audit, errors, jobs, keys, manual, oauth, vendor
 from headrace.web.context import Services
 from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
@@ -223,9 +223,11 @@ def application(
     for route in ROUTES:
         _add(app, route)
     _add_docs(app)
+    _add_help(app)
     if pages:
         pages(app)
-    guarded = Guard(_limited(app, limits), docs_policy=docs_policy(_hash_of(_DOCS_SCRIPT)))
+    policies = {"docs": docs_policy(_hash_of(_DOCS_SCRIPT)), "help": manual.POLICY}
+    guarded = Guard(_limited(app, limits), policies)
     return NormalPaths(Noting(guarded, services.note))
 
 
@@ -295,6 +297,15 @@ def _add_docs(app: FastAPI) -> None:
 
     for path, handler in (("/docs", docs), ("/docs/{name:part}", asset), ("/openapi.json", openapi)):
         rule = guard(Endpoint("GET", path, handler, ANY, "docs"), by_header_or_basic)
+        app.add_api_route(
+            path, handler, include_in_schema=False, dependencies=[Depends(rule)], response_model=None
+        )
+
+
+def _add_help(app: FastAPI) -> None:
+    index, file = manual.pages(manual.FOLDER)
+    for path, handler in (("/help", index), ("/help/{path:path}", file)):
+        rule = guard(Endpoint("GET", path, handler, OPEN, "docs"))
         app.add_api_route(
             path, handler, include_in_schema=False, dependencies=[Depends(rule)], response_model=None
         )

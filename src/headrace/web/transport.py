@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from urllib.parse import unquote, urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,10 +36,16 @@ def docs_policy(script: str) -> bytes:
     ).encode()
 
 
-def security_headers(path: str, *, scheme: str = "http", policy: bytes = b"") -> Headers:
-    """For an answer under ``path``; ``policy`` is that of the pages under /docs."""
+Policies = Mapping[str, bytes]
+"""What the pages below a first segment of the path may load: ``docs`` and ``help``."""
+
+
+def security_headers(
+    path: str, *, scheme: str = "http", policies: Policies = MappingProxyType({})
+) -> Headers:
+    """For an answer under ``path``: pages may be kept if they are asked for again, data may not."""
     hsts: Headers = (_HSTS,) if scheme == "https" else ()
-    if path == "/docs" or path.startswith("/docs/"):
+    if policy := policies.get(path.split("/")[1]):
         return (*_ALWAYS, (b"content-security-policy", policy), (b"cache-control", b"no-cache"), *hsts)
     return (*_ALWAYS, *_DATA, *hsts)
 
@@ -46,15 +53,15 @@ def security_headers(path: str, *, scheme: str = "http", policy: bytes = b"") ->
 class Guard:
     """ASGI: security headers on every answer; no forged request, no key in a URL goes further."""
 
-    def __init__(self, app: ASGIApp, *, docs_policy: bytes) -> None:
+    def __init__(self, app: ASGIApp, policies: Policies) -> None:
         self._app = app
-        self._docs_policy = docs_policy
+        self._policies = policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        extra = security_headers(scope["path"], scheme=scope["scheme"], policy=self._docs_policy)
+        extra = security_headers(scope["path"], scheme=scope["scheme"], policies=self._policies)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":

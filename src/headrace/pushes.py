@@ -230,8 +230,7 @@ class Pushes:
     ) -> Arrival:
         """The gate: raises whatever can be refused before a byte of the body is read."""
         job = self.get(pool_id, job_id)
-        again = idempotency_key is not None and self.metadata.chunks.has_key(job_id, idempotency_key)
-        if job.status is not JobStatus.NEW and not again:
+        if job.status is not JobStatus.NEW and not self._came_before(job_id, idempotency_key):
             raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
         if type is ChunkType.DELETE:
             _refuse_delete(job.spec)
@@ -241,6 +240,9 @@ class Pushes:
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
         return Arrival(chunk_id, job, type, incoming, room, unpacked_room, encoding, idempotency_key)
+
+    def _came_before(self, job_id: str, idempotency_key: str | None) -> bool:
+        return idempotency_key is not None and self.metadata.chunks.has_key(job_id, idempotency_key)
 
     def add_chunk(self, arrival: Arrival, label: Label = NO_LABEL) -> Chunk:
         """Bytes first, row second: after this returns, the chunk survives a power loss.

@@ -125,11 +125,11 @@ class Quotas:
     # -- jobs ------------------------------------------------------------------------------------------
 
     def submit(self) -> None:
-        """Count one execute. Raises Overloaded, TooManySubmissions."""
-        if self.metadata.jobs.queued() >= self.queued_jobs:
-            raise Overloaded(f"{self.queued_jobs} jobs wait already; try again in a moment.")
+        """Count one execute, if they are limited. Raises Overloaded, TooManySubmissions."""
         if self.submissions is None:
             return
+        if self.metadata.jobs.queued() >= self.queued_jobs:  # it shall not count: queueing will refuse it
+            raise Overloaded(f"{self.queued_jobs} jobs wait already; try again in a moment.")
         limits = self.submissions
         wait = self.metadata.submissions.take(limits, self.clock())
         if wait is not None:

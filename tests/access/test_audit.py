@@ -52,6 +52,16 @@ def after(api: httpx.Client, count: int = 1, **wanted: Any) -> list[dict[str, An
 # -- what is in it -------------------------------------------------------------------------------------
 
 
+def test_a_forged_request_is_there(server: RunningServer, api: httpx.Client) -> None:
+    forged = {"Cookie": "session=x", "Sec-Fetch-Site": "cross-site"}
+    reply = httpx.post(f"{server.url}/api/v1/keys", json={}, headers=forged)
+    assert reply.status_code == 403
+    [entry] = after(api, action="turned-away")
+    assert (entry["status"], entry["code"]) == (403, "forbidden")
+    assert entry["request"] == reply.headers["x-request-id"]
+    assert entry["request"] == reply.json()["reference"]
+
+
 def test_what_an_administrator_did_is_there_with_the_answer(api: httpx.Client) -> None:
     reply = api.post("/api/v1/keys", json={"name": "x", "permissions": ["push"]})
     [entry] = book(api, subject=reply.json()["id"])

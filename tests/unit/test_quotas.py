@@ -131,7 +131,7 @@ def test_a_size_is_good_for_a_while(tmp_path: Path) -> None:
 
 
 def test_a_full_queue(metadata: Metadata, job: Job) -> None:
-    limited = quotas(metadata, queued_jobs=1)
+    limited = replace(quotas(metadata, queued_jobs=1), submissions=SubmissionLimits(9, 9))
     limited.submit()
     metadata.jobs.queue(job.id, None, AT)
     with pytest.raises(Overloaded):

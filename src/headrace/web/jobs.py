@@ -59,13 +59,12 @@ async def execute_job(
     """Queue the job; or, with ``dryRun``, say what that would do, while it stays NEW."""
     if dryRun:
         return await preview(use, pool_id, job_id, duplicateRemovalColumn)
-    execute = use.pushes.execute
-    await run_in_threadpool(execute, pool_id, job_id, duplicateRemovalColumn, idempotency_key)
-    return JSONResponse(await run_in_threadpool(_executed, use, pool_id, job_id), status_code=202)
+    return await run_in_threadpool(_executed, use, pool_id, job_id, duplicateRemovalColumn, idempotency_key)
 
 
-def _executed(use: Services, pool_id: str, job_id: str) -> dict[str, Any]:
-    return whole_job(use, use.pushes.ledger_entry(pool_id, job_id))
+def _executed(use: Services, pool_id: str, job_id: str, order: str | None, key: str | None) -> Response:
+    use.pushes.execute(pool_id, job_id, order, key)
+    return JSONResponse(whole_job(use, use.pushes.ledger_entry(pool_id, job_id)), status_code=202)
 
 
 async def preview(use: Services, pool_id: str, job_id: str, order_column: str | None) -> Response:

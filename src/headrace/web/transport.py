@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.errors import Forbidden, HeadraceError, InvalidRequest
 from headrace.web.errors import render
+from headrace.web.noting import Noted
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -74,7 +75,10 @@ class Guard:
             _refuse_key_in_url(scope)
             _refuse_forged(scope)
         except HeadraceError as error:
-            await render(error, scope["path"])(scope, receive, guarded)
+            noted: Noted = scope["state"]["noted"]
+            noted.action, noted.code = "turned-away", error.code
+            answer = render(error, scope["path"], reference=noted.request_id)
+            await answer(scope, receive, guarded)
         else:
             await self._app(scope, receive, guarded)
 

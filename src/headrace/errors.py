@@ -19,11 +19,15 @@ The tree::
     │   ├── JobNotNew             409  execute or correct a job that is not NEW
     │   ├── QueryCancelled        409  somebody called the query off
     │   └── NotReplayable         409  the rejects of a job cannot be sent again, or were already
+    ├── UnknownTus                412  another version of the protocol of resumable uploads
     ├── TooLarge                  413
+    ├── WrongMediaType            415  what is no part of an upload
     ├── QueryTooLong              422  the SQL ran into its time or memory limit
     ├── TooSlow                   408  the request stood still
+    ├── UploadLocked              423  another part of the upload is on its way
     ├── TooManySubmissions        429  more jobs were executed than the team may
     ├── HeadersTooLarge           431
+    ├── ChecksumMismatch          460  a part of an upload came damaged (tus 1.0)
     ├── Overloaded                503  a queue is full
     ├── KeyReused                 422  an Idempotency-Key that stands for something else
     ├── Busy                      503  another process holds the catalog of the pool
@@ -183,6 +187,37 @@ class TooLarge(HeadraceError):
 
     code = "chunk-too-large"
     status = 413
+
+
+class UnknownTus(HeadraceError):
+    """Resumable uploads are tus 1.0: send the header 'Tus-Resumable: 1.0.0'."""
+
+    code = "tus-version"
+    status = 412
+
+
+class WrongMediaType(HeadraceError):
+    """A part of an upload has the Content-Type application/offset+octet-stream."""
+
+    code = "media-type"
+    status = 415
+
+
+class UploadLocked(HeadraceError):
+    """Another request is at work on this upload; try again in a moment."""
+
+    code = "upload-locked"
+    status = 423
+    retry = True
+    retry_after = 1
+
+
+class ChecksumMismatch(HeadraceError):
+    """The part has another checksum than the request says; nothing of it was kept."""
+
+    code = "checksum-mismatch"
+    status = 460
+    retry = True
 
 
 class QueryTooLong(HeadraceError):

@@ -334,6 +334,28 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """A chunk that comes in parts, over as many requests as it takes; its chunk will have the same id.
+
+    What has come of it is told by its file alone. ``metadata`` is the client's own text. Bytes from
+    ``unchecked_from`` on are those of a part whose checksum nobody has compared yet.
+    """
+
+    id: str
+    job_id: str
+    pool_id: str
+    created_by: str
+    length: int
+    type: ChunkType
+    created_at: datetime
+    label: Label = NO_LABEL
+    metadata: str = ""
+    unchecked_from: int | None = None
+    finished_at: datetime | None = None  # it is a chunk
+    idempotency_key: str | None = None  # the client's own name of its creation, and of the chunk
+
+
+@dataclass(frozen=True)
 class Job:
     """A push job. ``fence`` grows with every claim: an older number may no longer write."""
 

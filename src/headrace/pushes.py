@@ -229,17 +229,22 @@ class Pushes:
         idempotency_key: str | None = None,
     ) -> Arrival:
         """The gate: raises whatever can be refused before a byte of the body is read."""
-        job = self.get(pool_id, job_id)
-        if job.status is not JobStatus.NEW and not self._came_before(job_id, idempotency_key):
-            raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
-        if type is ChunkType.DELETE:
-            _refuse_delete(job.spec)
+        job = self.open_job(pool_id, job_id, type, idempotency_key)
         room, unpacked_room = self.quotas.room(job), self.quotas.unpacked_room(job)
         if length is not None and length > room.bytes + LONGEST_ENVELOPE:
             raise room.refusal
         chunk_id = str(uuid4())
         incoming = self.chunks.receive(job_id, chunk_id)
         return Arrival(chunk_id, job, type, incoming, room, unpacked_room, encoding, idempotency_key)
+
+    def open_job(self, pool_id: str, job_id: str, type: ChunkType, idempotency_key: str | None = None) -> Job:
+        """The job, if it takes such a chunk, or has it already. Raises JobLocked, InvalidRequest."""
+        job = self.get(pool_id, job_id)
+        if job.status is not JobStatus.NEW and not self._came_before(job_id, idempotency_key):
+            raise JobLocked(f"The job is {job.status}: it takes chunks only while it is NEW.")
+        if type is ChunkType.DELETE:
+            _refuse_delete(job.spec)
+        return job
 
     def _came_before(self, job_id: str, idempotency_key: str | None) -> bool:
         return idempotency_key is not None and self.metadata.chunks.has_key(job_id, idempotency_key)
@@ -257,7 +262,7 @@ class Pushes:
             crash_point("kept")
             seen = self.stager.look(path, spec, label)
             _refuse_without_keys(spec, seen.file_type, seen.columns)
-            self.quotas.admit(job, arrival.stored)
+            self.quotas.admit(job, arrival.stored, arrival.chunk_id)
             chunk = self.metadata.chunks.add(
                 Chunk(
                     arrival.chunk_id,

@@ -75,24 +75,28 @@ class Quotas:
 
     # -- bytes -----------------------------------------------------------------------------------------
 
-    def room(self, job: Job) -> Room:
-        """The most bytes that the next chunk of the job may have as it is sent. Raises TooLarge, PoolFull."""
-        return self._room(job, Room(self.chunk_bytes, TooLarge(_too_large(self.chunk_bytes))))
+    def room(self, job: Job, apart_from: str | None = None) -> Room:
+        """The most bytes that the next chunk of the job may have as it is sent. Raises TooLarge, PoolFull.
 
-    def unpacked_room(self, job: Job) -> Room:
+        Unfinished uploads count as what they will have; ``apart_from`` is the one that becomes this chunk.
+        """
+        return self._room(job, Room(self.chunk_bytes, TooLarge(_too_large(self.chunk_bytes))), apart_from)
+
+    def unpacked_room(self, job: Job, apart_from: str | None = None) -> Room:
         """The most bytes that it may have when it is unpacked. Raises TooLarge, PoolFull."""
         words = _too_large(self.unpacked_bytes)
         return self._room(
-            job, Room(self.unpacked_bytes, TooLarge(f"Unpacked, {words[0].lower()}{words[1:]}"))
+            job, Room(self.unpacked_bytes, TooLarge(f"Unpacked, {words[0].lower()}{words[1:]}")), apart_from
         )
 
-    def _room(self, job: Job, chunk: Room) -> Room:
+    def _room(self, job: Job, chunk: Room, apart_from: str | None) -> Room:
         rooms = [chunk]
         if self.job_bytes:
-            left = self.job_bytes - self.metadata.chunks.bytes_of_job(job.id)
+            promised = self.metadata.uploads.bytes_of_job(job.id, apart_from=apart_from)
+            left = self.job_bytes - self.metadata.chunks.bytes_of_job(job.id) - promised
             rooms.append(Room(left, TooLarge(self._job_too_large())))
         if self.pool_bytes:
-            rooms.append(Room(self._left_in(job.pool_id), PoolFull(self._pool_full())))
+            rooms.append(Room(self._left_in(job.pool_id, apart_from), PoolFull(self._pool_full())))
         room = min(rooms, key=lambda room: room.bytes)
         if room.bytes <= 0:
             raise room.refusal
@@ -104,13 +108,14 @@ class Quotas:
             raise TooLarge(self._job_too_large())
         self.admit(job, size)
 
-    def admit(self, job: Job, size: int) -> None:
+    def admit(self, job: Job, size: int, apart_from: str | None = None) -> None:
         """Once more, when the chunk is here: others have come meanwhile. Raises PoolFull."""
-        if self.pool_bytes and size > self._left_in(job.pool_id):
+        if self.pool_bytes and size > self._left_in(job.pool_id, apart_from):
             raise PoolFull(self._pool_full())
 
-    def _left_in(self, pool_id: str) -> int:
+    def _left_in(self, pool_id: str, apart_from: str | None) -> int:
         waiting = self.metadata.chunks.bytes_of_pool(pool_id)
+        waiting += self.metadata.uploads.bytes_of_pool(pool_id, apart_from=apart_from)
         return self.pool_bytes - self.size_of(pool_id) - waiting
 
     def _job_too_large(self) -> str:

@@ -23,7 +23,9 @@ from headrace import confinement, crashpoints
 from headrace.access import Access
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
+from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
+from headrace.faults import Faults
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
@@ -34,6 +36,7 @@ from headrace.profiles import Profiles
 from headrace.pushes import Pushes
 from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
+from headrace.rehearsal import DoomedLoader, Rehearsal
 from headrace.rejected import RejectFiles
 from headrace.replays import Replays
 from headrace.schemas import Schemas
@@ -44,10 +47,11 @@ from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tokens import Tokens
 from headrace.trail import Trail
+from headrace.uploads import Uploads
 from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
 from headrace.web.limits import RequestLimits
-from headrace.web.routes import application
+from headrace.web.routes import Application, application
 from headrace.worker import Staging, Worker
 
 log = structlog.get_logger()
@@ -64,31 +68,57 @@ class CannotStart(Exception):
     """The server cannot start; the message says what to do."""
 
 
+@dataclass(frozen=True)
+class Engines:
+    """What takes long to start, and keeps nothing: warm processes, and the engine of the lakes."""
+
+    stager: Stager
+    sandbox: Sandbox
+    tables: DuckLakeTables
+
+    def forget_all(self) -> None:
+        self.sandbox.forget_all()
+        self.tables.forget_all()
+
+    def close(self) -> None:
+        self.stager.close()
+        self.sandbox.close()
+        self.tables.close()
+
+
 @dataclass
 class Parts:
     """Everything that lives as long as the server."""
 
     metadata: Metadata
     tables: DuckLakeTables
-    sandbox: Sandbox
-    stager: Stager
+    engines: Engines
     reducer: Reducer
     worker: Worker
     trail: Trail
     services: Services
     draining: threading.Event
 
-    def stop(self, seconds: float) -> None:
+    def start(self) -> None:
+        self.trail.start()
+        self.worker.start()
+        self.services.uploads.start()
+
+    def stop(self, seconds: float, *, for_good: bool = True) -> None:
+        """``for_good``: the engines, too; else what they are at is waited for."""
         self.draining.set()
         self.trail.close()  # no request is left
+        self.services.uploads.close()
         if not self.worker.stop(seconds):
             # a load goes on; the next start finds it as after a crash, and that is safe
             log.warning("ended in the middle of a load", seconds=seconds)
             os._exit(0)
-        self.stager.close()
-        self.sandbox.close()
+        if for_good:
+            self.engines.close()
+        else:
+            self.worker.await_stagers()
+            self.engines.forget_all()
         self.reducer.close()
-        self.tables.close()
         self.metadata.close()
 
 
@@ -104,14 +134,13 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         _arm(settings.crash_at)
         _allow_files(settings.max_connections + settings.max_uploads + _OWN_FILES)
         listener = _listen(settings.host, settings.port)
-        parts = build(settings, folder)
-        _first_key(folder, parts, announce)
+        app = _serving(settings, folder, announce)
         certificate = _certificate(settings, folder)
         url = (
             f"{'https' if certificate else 'http'}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         )
         config = uvicorn.Config(
-            _with_life(application(parts.services, _request_limits(settings), add_pages), parts, settings),
+            _with_life(app, settings),
             loop="uvloop",
             http=protocol(_connection_limits(settings)),
             ws="none",
@@ -129,35 +158,85 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         _Announcing(config, lambda: announce(f"Headrace is ready at {url}")).run(sockets=[listener])
 
 
-def build(settings: Settings, folder: Path) -> Parts:
-    """The installation on one machine: SQLite, local disk, a DuckLake per pool."""
-    pools_folder = folder / "pools"
+@dataclass(frozen=True)
+class Serving:
+    """The application, and what lives as long as it does."""
+
+    parts: Parts
+    app: Application
+
+    def start(self) -> None:
+        self.parts.start()
+
+    def stop(self, seconds: float, *, for_good: bool = True) -> None:
+        self.parts.stop(seconds, for_good=for_good)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.app(scope, receive, send)
+
+
+def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) -> Serving | Rehearsal:
+    engines, made = _engines(settings, folder), list[Application]()
+
+    def _with(services: Services) -> Application:
+        if not made:
+            made.append(application(services, _request_limits(settings), add_pages))
+        made[0].use(services)
+        return made[0]
+
+    def serving(rehearsal: Rehearsal | None = None) -> Serving:
+        parts = build(settings, folder, engines, rehearsal)
+        _first_key(folder, parts, announce)
+        return Serving(parts, _with(parts.services))
+
+    if not settings.test_faults:
+        return serving()
+    log.warning("test_faults is on: whoever has an administrator's key may reset this server, and break it")
+    rehearsal = Rehearsal(folder, Faults())
+    rehearsal.begin(lambda: serving(rehearsal))
+    return rehearsal
+
+
+def _engines(settings: Settings, folder: Path) -> Engines:
     shutil.rmtree(folder / "temp", ignore_errors=True)  # what an engine that was killed had spilled
     (folder / "temp").mkdir()
-    metadata = Metadata(folder / "metadata.sqlite")
-    chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
     sandbox = Sandbox(
         processes=settings.sql_processes,
         memory_mb=settings.sql_memory_mb,
         temp=folder / "temp",
         warm=settings.sql_warm_processes,
     )
-    tables = DuckLakeTables(
-        pools_folder,
-        memory_mb=settings.load_memory_mb,
-        sandbox=sandbox,
-        keep_versions_days=settings.keep_versions_days,
-        upkeep_loads=settings.upkeep_loads,
-    )
-    known = {pool.id for pool in metadata.pools.list()}
-    for entry in pools_folder.iterdir():
-        if entry.name not in known:
-            tables.drop_pool(entry.name)  # deleted, and a crash came between its row and its files
     stager = Stager(
         processes=settings.staging_processes,
         memory_mb=settings.staging_memory_mb,
         seconds=settings.staging_seconds,
     )
+    tables = DuckLakeTables(
+        folder / "pools",
+        memory_mb=settings.load_memory_mb,
+        sandbox=sandbox,
+        keep_versions_days=settings.keep_versions_days,
+        upkeep_loads=settings.upkeep_loads,
+    )
+    return Engines(stager, sandbox, tables)
+
+
+def build(
+    settings: Settings,
+    folder: Path,
+    engines: Engines | None = None,
+    rehearsal: Rehearsal | None = None,
+) -> Parts:
+    """The installation on one machine: SQLite, local disk, a DuckLake per pool."""
+    pools_folder = folder / "pools"
+    engines = engines or _engines(settings, folder)
+    stager, tables = engines.stager, engines.tables
+    metadata = Metadata(folder / "metadata.sqlite")
+    chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
+    known = {pool.id for pool in metadata.pools.list()}
+    for entry in pools_folder.iterdir():
+        if entry.name not in known:
+            tables.drop_pool(entry.name)  # deleted, and a crash came between its row and its files
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging_folder = StagingFolder(pools_folder)
     celonis = settings.string_profile is StringProfile.CELONIS
@@ -165,7 +244,8 @@ def build(settings: Settings, folder: Path) -> Parts:
     staging = Staging(
         metadata, chunks, tables, stager, staging_folder, rejects, CELONIS_STRING_LENGTH if celonis else None
     )
-    loader = Loader(metadata, chunks, tables, reducer, staging.again, staging_folder)
+    of_a_load = metadata, chunks, tables, reducer, staging.again, staging_folder
+    loader = DoomedLoader(*of_a_load, rehearsal.faults) if rehearsal else Loader(*of_a_load)
     worker = Worker(
         loader,
         staging,
@@ -197,6 +277,13 @@ def build(settings: Settings, folder: Path) -> Parts:
     services = Services(
         pushes=pushes,
         replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
+        uploads=Uploads(
+            metadata,
+            DiskParts(folder / "uploads", min_free_bytes=settings.min_free_disk_bytes),
+            pushes,
+            most=settings.max_unfinished_uploads,
+            keep=timedelta(hours=settings.upload_hours),
+        ),
         pools=pools,
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),
@@ -209,9 +296,10 @@ def build(settings: Settings, folder: Path) -> Parts:
         settings=settings.model_dump(),
         note=lambda entry, hurry: trail.note(entry, hurry=hurry),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
+        rehearsal=rehearsal,
         confinement=_confinement(),
     )
-    return Parts(metadata, tables, sandbox, stager, reducer, worker, trail, services, draining)
+    return Parts(metadata, tables, engines, reducer, worker, trail, services, draining)
 
 
 def _confinement() -> tuple[str, ...]:
@@ -255,30 +343,29 @@ def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quota
     )
 
 
-def _with_life(app: Any, parts: Parts, settings: Settings) -> Any:
+def _with_life(app: Serving | Rehearsal, settings: Settings) -> Any:
     """The application with its worker: started before the first request, drained after the last."""
 
     async def lived(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await _life(receive, send, parts, settings)
+            await _life(receive, send, app, settings)
         else:
             await app(scope, receive, send)
 
     return lived
 
 
-async def _life(receive: Any, send: Any, parts: Parts, settings: Settings) -> None:
+async def _life(receive: Any, send: Any, app: Serving | Rehearsal, settings: Settings) -> None:
     await receive()
     try:
-        parts.trail.start()
-        parts.worker.start()
+        app.start()
     except Exception as error:
         log.exception("cannot start")
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    parts.stop(settings.drain_seconds)
+    app.stop(settings.drain_seconds)
     await send({"type": "lifespan.shutdown.complete"})
 
 

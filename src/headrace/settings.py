@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     max_headers: int = Field(100, ge=10, description="most headers of a request")
     max_connections: int = Field(1000, gt=0, description="connections that are open at the same time")
     max_uploads: int = Field(256, gt=0, description="chunks that are received at the same time")
+    max_unfinished_uploads: int = Field(
+        1000, gt=0, description="resumable uploads of a pool that are not finished at the same time"
+    )
+    upload_hours: float = Field(
+        24.0, gt=0, description="how long a resumable upload waits for its next part, in hours"
+    )
     max_queued_jobs: int = Field(10_000, gt=0, description="executed jobs that wait at the same time")
     execute_limits: ExecuteLimits = Field(
         ExecuteLimits.OPEN,
@@ -105,6 +111,9 @@ class Settings(BaseSettings):
         "", description="addresses or networks of proxies, with commas, whose X-Forwarded-… is believed"
     )
     drain_seconds: float = Field(30.0, ge=0, description="how long SIGTERM waits for work under way")
+    test_faults: bool = Field(
+        False, description="for tests of clients: faults can be wished for, and the server be reset"
+    )
     crash_at: str = Field(
         "", description="for tests of recovery: the server kills itself at this crash point"
     )

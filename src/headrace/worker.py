@@ -219,6 +219,10 @@ class Worker:
         heartbeat.join()
         return not any(thread.is_alive() for thread in loaders)
 
+    def await_stagers(self) -> None:
+        """Returns when what is being staged has been: after ``stop``, which lets it go on."""
+        self._stagers.shutdown(wait=True)
+
     @property
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)

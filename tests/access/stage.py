@@ -39,11 +39,12 @@ class Target:
     connection: str
     key: str
     client: str
+    upload: str
 
     def path(self, route: Endpoint) -> str:
         key = self.client if "/clients/" in route.path else self.key
         filled = {"pool_id": self.pool, "job_id": self.job, "name": "sales_t", "key_id": key}
-        filled |= {"connection_id": self.connection, "query_id": "a-query"}
+        filled |= {"connection_id": self.connection, "query_id": "a-query", "upload_id": self.upload}
         path = route.path
         for name, value in filled.items():
             path = path.replace(f"{{{name}:part}}", value)
@@ -52,12 +53,20 @@ class Target:
 
 
 _QUERIES = {"list_columns": "?tableName=sales_t", "explain_permission": "?action=read"}
+_TUS = {"Tus-Resumable": "1.0.0"}
 _KEY = {"name": "another", "permissions": ["admin"]}
 _BODIES: dict[str, dict[str, Any]] = {
     "create_job": {"json": {"targetName": "sales_new", "type": "REPLACE", "fileType": "CSV"}},
     "push_upserted": {"content": CSV, "headers": {"Content-Type": "text/csv"}},
     "push_deleted": {"content": CSV, "headers": {"Content-Type": "text/csv"}},
     "push_chunk": {"content": CSV, "headers": {"Content-Type": "text/csv"}},
+    "create_upload": {"headers": {**_TUS, "Upload-Length": "9"}},
+    "find_upload": {"headers": _TUS},
+    "patch_upload": {
+        "content": CSV[:3],
+        "headers": {**_TUS, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"},
+    },
+    "end_upload": {"headers": _TUS},
     "put_schema": {"json": {"columns": [{"columnName": "v", "columnType": "STRING"}]}},
     "create_pool": {"json": {"name": "another"}},
     "update_pool": {"json": {"name": "renamed"}},
@@ -77,10 +86,12 @@ def new_target(api: httpx.Client) -> Target:
     pool = create_pool(api, "protected")
     run_job(api, pool, "sales_t", [CSV], fileType="CSV")
     job = create_job(api, pool, "sales_t", fileType="CSV", type="DELTA", keys=["id"])["id"]
+    made = api.post(f"/api/v1/pools/{pool}/jobs/{job}/uploads", headers={**_TUS, "Upload-Length": "9"})
+    upload = made.headers["Location"].rpartition("/")[2]
     connection = api.post(f"/integration/api/pools/{pool}/data-sources", json={"name": "c"}).json()["id"]
     key = api.post("/api/v1/keys", json={"name": "k", "permissions": ["push"]}).json()["id"]
     client = api.post("/api/v1/clients", json={"name": "c", "permissions": ["push"]}).json()["id"]
-    return Target(pool, job, connection, key, client)
+    return Target(pool, job, connection, key, client, upload)
 
 
 Headers = list[tuple[str, str]]
@@ -181,7 +192,7 @@ class Stage:
             del row["last_used_at"]
         files = sorted(
             str(path.relative_to(self.server.data_dir))
-            for folder in ("chunks", "pools")
+            for folder in ("chunks", "pools", "uploads")
             for path in (self.server.data_dir / folder).rglob("*")
             if not path.name.endswith(("-wal", "-shm"))
         )

@@ -196,7 +196,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> FastAPI:
         return made[-1]
 
     monkeypatch.setattr(routes_module, "FastAPI", remembered)
-    application(SimpleNamespace(note=None), RequestLimits(1, 1, 1))  # type: ignore[arg-type]
+    application(SimpleNamespace(note=None, rehearsal=None), RequestLimits(1, 1, 1))  # type: ignore[arg-type]
     return made[0]
 
 

@@ -19,7 +19,7 @@ import pytest
 from harness import PUSH, RunningServer, create_job, create_pool, new_key, run_job
 from headrace.web.routes import OPEN, ROUTES
 
-STATE_CHANGING = [r for r in ROUTES if r.method != "GET"]
+STATE_CHANGING = [r for r in ROUTES if r.method not in ("GET", "HEAD", "OPTIONS")]
 
 
 def basic(secret: str) -> str:

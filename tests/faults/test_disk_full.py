@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from contract.resumable import Tus
 from harness import (
     PUSH,
     RunningServer,
@@ -121,6 +122,23 @@ def test_while_a_chunk_is_received(api: httpx.Client, pool: str, disk: Disk, ser
     assert add_chunk(api, pool, job, rows(300)).status_code == 200
     assert execute(api, pool, job).status_code == 200
     assert wait_for_job(api, pool, job)["status"] == "DONE"
+
+
+def test_in_the_middle_of_an_upload(api: httpx.Client, pool: str, disk: Disk, server: RunningServer) -> None:
+    """What has come stays, and it goes on where it stopped when there is room again."""
+    data = rows(3000)
+    tus = Tus(api, pool, create_job(api, pool, "t", type="DELTA", **SPEC)["id"])
+    place = tus.create(len(data))
+    assert tus.patch(place, 0, data[:MB]).status_code == 204
+    disk.fill(leave=MB // 2)
+    assert_full(tus.patch(place, MB, data[MB:]))
+    disk.empty()
+    offset = tus.offset(place)
+    assert MB <= offset < len(data)
+    assert (server.data_dir / "uploads" / tus.job / place.rpartition("/")[2]).read_bytes() == data[:offset]
+    assert tus.patch(place, offset, data[offset:]).status_code == 204
+    assert own_job(api, pool, tus.job)["chunks"][0]["bytes"] == len(data)
+    works(api, pool)
 
 
 def test_while_it_is_staged(api: httpx.Client, pool: str, disk: Disk) -> None:

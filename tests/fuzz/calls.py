@@ -17,6 +17,8 @@ from schemathesis.transport.serialization import Binary
 
 WORLD: dict[str, str] = json.loads(os.environ.get("HEADRACE_FUZZ_WORLD", "{}"))
 
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
 
 def _made(path: str, **body: Any) -> str:
     """The id of something new in the pool of the world."""
@@ -33,6 +35,14 @@ def _new_job(**spec: Any) -> str:
 
 def _new_connection() -> str:
     return _made(f"/integration/api/pools/{WORLD['pool_id']}/data-sources", name="c")
+
+
+def _new_upload(job_id: str) -> str:
+    url = f"{WORLD['url']}/api/v1/pools/{WORLD['pool_id']}/jobs/{job_id}/uploads"
+    headers = {"Authorization": WORLD["authorization"], "Tus-Resumable": "1.0.0", "Upload-Length": "9"}
+    reply = httpx.post(url, headers=headers, trust_env=False)
+    assert reply.status_code == 201, reply.text
+    return reply.headers["Location"].rpartition("/")[2]
 
 
 def _new_holder(path: str) -> str:
@@ -74,7 +84,10 @@ def _aim_at_the_world(sent: dict[str, Any], method: str, path: str) -> None:
         _spare_the_world(sent, method)
     if "key_id" in sent:
         sent["key_id"] = _new_holder(path)
-    if "job_id" in sent:
+    if "job_id" in sent and "upload_id" in sent:
+        sent["job_id"] = _new_job()
+        sent["upload_id"] = _new_upload(sent["job_id"])
+    elif "job_id" in sent:
         keys = ["a"] if path.endswith("deleted") else None
         as_it_is = method == "GET" or path.endswith("/replay")
         sent["job_id"] = WORLD["job_id"] if as_it_is else _new_job(keys=keys)
@@ -86,6 +99,8 @@ def _make_sense(case: Any) -> None:
         case.query["tableName"] = WORLD["name"]
     if case.path.endswith("/sql") and isinstance(case.body, dict):
         case.body["sql"] = f"SELECT * FROM {WORLD['name']}"
+    if "/uploads" in case.path and case.method != "OPTIONS":
+        case.headers["Tus-Resumable"] = "1.0.0"
     if "/chunks" in case.path and case.method == "POST":
         case.body = _with_a_header(case.body)
 

@@ -12,7 +12,7 @@ import pytest
 
 from headrace.errors import Overloaded, PoolFull, TooLarge, TooManySubmissions
 from headrace.metadata import Metadata
-from headrace.model import Chunk, ChunkType, FileType, Job, JobStatus, PushSpec, SubmissionLimits
+from headrace.model import Chunk, ChunkType, FileType, Job, JobStatus, PushSpec, SubmissionLimits, Upload
 from headrace.quotas import PoolSizes, Quotas
 
 AT = datetime(2024, 2, 29, 12, 59, 58, 500_000, UTC)
@@ -52,6 +52,20 @@ def push(metadata: Metadata, job: Job, size: int, **more: int) -> None:
 
 
 # -- bytes ---------------------------------------------------------------------------------------------
+
+
+def test_uploads_count_from_their_beginning(metadata: Metadata, job: Job) -> None:
+    """With all that they will have, but for the one that becomes a chunk now."""
+    metadata.uploads.add(Upload("u", job.id, job.pool_id, "key", 30, ChunkType.UPSERT, AT), most=9)
+    of_job, of_pool = quotas(metadata, job_bytes=50), quotas(metadata, pool_bytes=450)
+    assert (of_job.room(job).bytes, of_job.room(job, "u").bytes) == (20, 50)
+    assert (of_pool.unpacked_room(job).bytes, of_pool.unpacked_room(job, "u").bytes) == (20, 50)
+    of_pool.admit(job, 50, "u")
+    with pytest.raises(PoolFull):
+        of_pool.admit(job, 21)
+    with pytest.raises(TooLarge):
+        push(metadata, job, 21, job_bytes=50)
+    push(metadata, job, 20, job_bytes=50)
 
 
 def test_the_smallest_room_counts(metadata: Metadata, job: Job) -> None:

@@ -6,7 +6,7 @@ returned, its bytes survive a power loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +25,12 @@ class Incoming(Protocol):
 
 
 class ChunkStore(Protocol):
+    def adopt(self, job_id: str, chunk_id: str, source: Path) -> Incoming:
+        """Begin a chunk whose bytes lie in a file of the server already, and will be written once more.
+
+        The file itself stays as it is, also after ``keep``.
+        """
+
     def receive(self, job_id: str, chunk_id: str) -> Incoming:
         """Begin a chunk. Raises DiskFull below the watermark."""
 
@@ -39,3 +45,38 @@ class ChunkStore(Protocol):
 
     def sweep(self, job_id: str, chunk_ids: Iterable[str]) -> None:
         """Forget what was received of a job without being recorded as one of ``chunk_ids``."""
+
+
+class PartFile(Protocol):
+    """The bytes of an upload, open for its next part."""
+
+    def write(self, data: bytes | memoryview) -> object:
+        """Append to it. Raises DiskFull; what was written before stays."""
+
+    def keep(self) -> int:
+        """Make durable what has come, and close; answers how much that is. Raises DiskFull."""
+
+    def take_back(self, size: int) -> None:
+        """Keep no more than so many bytes, durably, and close."""
+
+
+class PartStore(Protocol):
+    """Where uploads lie that come in parts, until they are chunks."""
+
+    def begin(self, job_id: str, upload_id: str) -> None:
+        """An empty file. Raises DiskFull below the watermark."""
+
+    def open(self, job_id: str, upload_id: str) -> PartFile:
+        """Raises DiskFull below the watermark, FileNotFoundError."""
+
+    def path(self, job_id: str, upload_id: str) -> Path:
+        """Where its bytes can be read; the size of the file is the truth about what has come."""
+
+    def cut(self, job_id: str, upload_id: str, size: int) -> None:
+        """Keep no more than so many bytes, durably."""
+
+    def drop(self, job_id: str, upload_id: str) -> None:
+        """Forget it. May be repeated."""
+
+    def sweep(self, upload_ids: Collection[str]) -> None:
+        """Forget all but these."""

@@ -30,6 +30,11 @@ class DiskChunks:
         folder.mkdir(exist_ok=True)
         return IncomingFile(folder / chunk_id)
 
+    def adopt(self, job_id: str, chunk_id: str, source: Path) -> LinkedFile:
+        folder = self._root / job_id
+        folder.mkdir(exist_ok=True)
+        return LinkedFile(source, folder / chunk_id)
+
     def path(self, job_id: str, chunk_id: str) -> Path:
         return self._root / job_id / chunk_id
 
@@ -64,7 +69,7 @@ class IncomingFile:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     def keep(self) -> Path:
         try:
@@ -74,7 +79,7 @@ class IncomingFile:
             sync(self._path.parent)
             sync(self._path.parent.parent)
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
         return self._path
 
     def discard(self) -> None:
@@ -83,5 +88,30 @@ class IncomingFile:
         self._path.unlink(missing_ok=True)
 
 
-def _translated(error: OSError) -> Exception:
+class LinkedFile:
+    """A chunk whose bytes are here: it gets a second name. What is written is what it has."""
+
+    def __init__(self, source: Path, path: Path) -> None:
+        self._source = source
+        self._path = path
+
+    def write(self, data: bytes | memoryview) -> None:
+        pass
+
+    def keep(self) -> Path:
+        try:
+            sync(self._source)
+            self._path.hardlink_to(self._source)
+            sync(self._path.parent)
+            sync(self._path.parent.parent)
+        except OSError as error:
+            raise translated(error) from error
+        return self._path
+
+    def discard(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def translated(error: OSError) -> Exception:
+    """What to raise instead."""
     return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error

@@ -55,7 +55,8 @@ class Client:
             raise NotFound(f"{len(named) or 'No'} pools are called {id_or_name}.")
         return Pool(self._calls, named[0])
 
-    def create_pool(self, name: str) -> Pool:
-        """A new pool; needs the permission of an administrator."""
-        made = self._calls.once("POST", "/integration/api/pools", json={"name": name}).json()
+    def create_pool(self, name: str, *, id: str | None = None) -> Pool:
+        """A new pool, with this id if one is given; needs the permission of an administrator."""
+        body = {"name": name, **({"id": id} if id else {})}
+        made = self._calls.once("POST", "/integration/api/pools", json=body).json()
         return Pool(self._calls, made["id"])

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from headrace.errors import JobLocked, KeyReused, TooLarge
 from headrace.metadata.codec import dump_report, read_report, read_spec
-from headrace.metadata.schema import chunks, jobs, may_still_run
+from headrace.metadata.schema import chunks, jobs, may_still_run, uploads
+from headrace.metadata.uploads import finish, promised
 from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, PushSpec, StageReport
 
 _TOLD_ONCE = "; others alike are not named."
@@ -28,9 +29,12 @@ class Chunks:
         ``notes`` on it go to the logs of its job, each of them with the first chunk that it holds for.
         Raises JobLocked, or TooLarge when the job would have more than ``job_bytes`` (0: no limit).
 
+        The upload of the same id, if the chunk came in parts, is finished with it.
+
         A chunk sent again under its idempotency key is answered as it was recorded first. Raises KeyReused.
         """
         with self._writes.begin() as db:
+            finish(db, chunk.id, chunk.received_at)
             if known := _known(db, chunk):
                 return known
             new = (jobs.c.id == chunk.job_id) & (jobs.c.status == JobStatus.NEW) & jobs.c.deleted_at.is_(None)
@@ -39,7 +43,10 @@ class Chunks:
                 raise JobLocked
             so_far = select(func.max(chunks.c.number), func.sum(chunks.c.bytes))
             number, size = db.execute(so_far.where(chunks.c.job_id == chunk.job_id)).one()
-            if job_bytes and (size or 0) + chunk.bytes > job_bytes:
+            if job_bytes:
+                of_job = promised(uploads.c.job_id == chunk.job_id, chunk.id)
+                size = (size or 0) + db.execute(of_job).scalar_one()
+            if job_bytes and size + chunk.bytes > job_bytes:
                 raise TooLarge(f"All chunks of a job may have {job_bytes} bytes.")
             numbered = replace(chunk, number=(number or 0) + 1)
             db.execute(insert(chunks).values(vars(numbered)))

@@ -19,6 +19,7 @@ from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
 from headrace.metadata.signing import Signing
 from headrace.metadata.submissions import Submissions
+from headrace.metadata.uploads import Uploads
 
 
 class Metadata:
@@ -34,6 +35,7 @@ class Metadata:
         self.audit = Audit(self.engine, writes)
         self.jobs = Jobs(self.engine, writes)
         self.chunks = Chunks(self.engine, writes)
+        self.uploads = Uploads(self.engine, writes)
         self.submissions = Submissions(self.engine, writes)
 
     def ping(self) -> bool:

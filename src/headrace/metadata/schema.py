@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
+    Boolean,
     Column,
     DateTime,
     ForeignKey,
@@ -174,6 +176,26 @@ chunks = Table(
     Index("chunks_by_idempotency_key", "job_id", "idempotency_key", unique=True),
     Index("chunks_of_job", "job_id", "number", unique=True),
     Index("chunks_by_state", "state"),
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("job_id", String, ForeignKey("jobs.id"), nullable=False),
+    Column("pool_id", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("type", String, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("file_type", String),
+    Column("packed", Boolean, nullable=False),
+    Column("metadata", String, nullable=False),
+    Column("unchecked_from", BigInteger),
+    Column("finished_at", Instant),
+    Column("idempotency_key", String),
+    Index("uploads_by_idempotency_key", "job_id", "idempotency_key", unique=True),
+    Index("uploads_of_pool", "pool_id", "finished_at"),
 )
 
 submissions = Table(

@@ -82,7 +82,13 @@ class DuckLakeTables:
         with self._cursor(pool_id):
             pass  # attaching creates what is not there
 
-    def drop_pool(self, pool_id: str) -> None:
+    def forget_all(self) -> None:
+        """Let go of every pool: another folder may take the place of this one."""
+        for pool_id in list(self._lakes):
+            self._let_go(pool_id)
+        self._loads_since_upkeep.clear()
+
+    def _let_go(self, pool_id: str) -> None:
         with self._guard:
             lake = self._lakes.pop(pool_id, None)
         if lake:
@@ -90,6 +96,9 @@ class DuckLakeTables:
                 while lake.users:  # readers of this process; they take milliseconds
                     time.sleep(0.01)
                 self._engine.cursor().execute(f"DETACH {lake.alias}")
+
+    def drop_pool(self, pool_id: str) -> None:
+        self._let_go(pool_id)
         self._reader.forget(pool_id)
         shutil.rmtree(self._root / pool_id, ignore_errors=True)
 

@@ -169,6 +169,11 @@ class Sandbox:
         for children in (self._queries, self._exports):
             children.end(lambda key: isinstance(key, tuple) and key[0] == lake)
 
+    def forget_all(self) -> None:
+        """Let go of every lake; the child that waits for its first one stays."""
+        for children in (self._queries, self._exports):
+            children.end(lambda _key: True)
+
     def close(self) -> None:
         """Ends all children and their work. May be repeated."""
         self._closed = True

@@ -129,6 +129,7 @@ class LimitedConnection(WithoutOffers):
         self._answered = (
             cycle  # uvicorn's own word, ``cycle``, is the last that came: others may wait in a row
         )
+        cycle.scope["state"]["cut"] = self.transport.abort  # for faults that tests wish for
         super()._start_asgi_task(cycle, app)
 
     def _under_way(self) -> RequestResponseCycle | None:

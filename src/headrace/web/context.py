@@ -18,10 +18,12 @@ from headrace.overview import Overview
 from headrace.pools import Pools
 from headrace.profiles import Profiles
 from headrace.pushes import Pushes
+from headrace.rehearsal import Rehearsal
 from headrace.replays import Replays
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
 from headrace.tokens import Tokens
+from headrace.uploads import Uploads
 from headrace.web.noting import Write
 
 
@@ -29,6 +31,7 @@ from headrace.web.noting import Write
 class Services:
     pushes: Pushes
     replays: Replays
+    uploads: Uploads
     pools: Pools
     schemas: Schemas
     access: Access
@@ -41,6 +44,8 @@ class Services:
     sessions: Sessions
     settings: Mapping[str, object]
     ready: Callable[[], bool]
+    rehearsal: Rehearsal | None = None
+    """Only in a server of somebody's tests."""
     confinement: tuple[str, ...] = ()
     """What of the operating system holds users' SQL in."""
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from headrace import errors
 from headrace.errors import HeadraceError
-from headrace.web import answers, api, audit, jobs, keys, oauth, vendor, wire
+from headrace.web import answers, api, audit, faults, jobs, keys, oauth, uploads, vendor, wire
 from headrace.web.errors import is_ours
 
 
@@ -37,6 +37,14 @@ _NEW_JOB = {**_POOL, "job_id": "$response.body#/id"}
 _NEW_POOL = {"pool_id": "$response.body#/id"}
 _NEW_KEY = {"key_id": "$response.body#/id"}
 _NEW_CONNECTION = {**_POOL, "connection_id": "$response.body#/id"}
+
+_OF_AN_UPLOAD = (
+    errors.UnknownTus,
+    errors.WrongMediaType,
+    errors.UploadLocked,
+    errors.ChecksumMismatch,
+    errors.KeyReused,
+)
 
 TOLD: dict[Callable[..., Any], Told] = {
     vendor.create_job: Told(
@@ -145,6 +153,11 @@ TOLD: dict[Callable[..., Any], Told] = {
         errors=(errors.KeyReused,),
         then=((vendor.list_chunks, _JOB), (vendor.execute_job, _JOB)),
     ),
+    uploads.uploads_options: Told(status=204),
+    uploads.create_upload: Told(status=201, errors=_OF_AN_UPLOAD),
+    uploads.find_upload: Told(errors=_OF_AN_UPLOAD),
+    uploads.patch_upload: Told(status=204, errors=_OF_AN_UPLOAD, then=((vendor.list_chunks, _JOB),)),
+    uploads.end_upload: Told(status=204, errors=_OF_AN_UPLOAD),
     keys.create_key: Told(
         answers.NewKeyAnswer,
         status=201,
@@ -190,6 +203,11 @@ TOLD: dict[Callable[..., Any], Told] = {
     ),
     oauth.list_signing_keys: Told(answers.SigningKeysAnswer),
     oauth.describe_oauth: Told(answers.OAuthAnswer),
+    faults.list_faults: Told(list[faults.FaultAnswer]),
+    faults.add_fault: Told(faults.FaultAnswer, status=201),
+    faults.clear_faults: Told(status=204),
+    faults.mark: Told(status=204),
+    faults.reset: Told(status=204),
     api.healthz: Told(answers.HealthAnswer),
     api.readyz: Told(answers.ReadyAnswer),
 }

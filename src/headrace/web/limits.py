@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NoReturn
@@ -27,14 +28,14 @@ class RequestLimits:
 class FewUploads:
     """ASGI: at most ``most`` chunks are received at the same time; the next one gets 503."""
 
-    def __init__(self, app: ASGIApp, *, most: int, paths: tuple[str, ...]) -> None:
+    def __init__(self, app: ASGIApp, *, most: int, of: Callable[[Scope], bool]) -> None:
         self._app = app
         self._most = most
-        self._paths = paths
+        self._of = of
         self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].endswith(self._paths):
+        if scope["type"] != "http" or not self._of(scope):
             await self._app(scope, receive, send)
         elif self._uploads >= self._most:
             refusal = Overloaded(f"{self._most} chunks are being received already.")
@@ -54,7 +55,9 @@ class SmallRequests:
     one, no client reads the other: they are refused here, once, as is JSON deeper than ``max_depth``.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, max_depth: int, except_for: tuple[str, ...]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, max_depth: int, except_for: Callable[[Scope], bool]
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._max_depth = max_depth
@@ -62,7 +65,7 @@ class SmallRequests:
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].endswith(self._except_for):
+        if scope["type"] != "http" or self._except_for(scope):
             await self._app(scope, receive, send)
             return
         try:

@@ -185,6 +185,12 @@ class BoundaryFinder:
         return MultipartBody(line[2:], self._write)
 
 
+def label_of(name: bytes, content_type: bytes) -> Label:
+    """Of a chunk that is no part of a form: its file's name and its type, each of them may be empty."""
+    named = _of_name(b'; filename="' + name.replace(b";", b"").replace(b'"', b"") + b'"')
+    return Label(_either(named.file_type, _of_type(content_type)), named.packed)
+
+
 def _of_type(content_type: bytes) -> FileType | None:
     return next((kind for word, kind in _TYPES.items() if word in content_type.lower()), None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from hashlib import sha256
 from inspect import iscoroutinefunction
@@ -15,12 +16,13 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from swagger_ui_bundle import swagger_ui_path
 
 from headrace import __version__
 from headrace.errors import NotFound
-from headrace.model import Permission
-from headrace.web import api, audit, errors, jobs, keys, manual, oauth, vendor
+from headrace.model import AuditEntry, Permission
+from headrace.web import api, audit, errors, faults, jobs, keys, manual, oauth, uploads, vendor
 from headrace.web.context import Services
 from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
@@ -37,6 +39,7 @@ _POOLS = "/integration/api/pools"
 _OURS = "/api/v1"
 _KEYS, _CLIENTS = _OURS + "/keys", _OURS + "/clients"
 _OUR_JOBS = _OURS + "/pools/{pool_id:part}/jobs"
+_UPLOADS = _OUR_JOBS + "/{job_id:part}/uploads"
 _TABLE = _OURS + "/pools/{pool_id:part}/tables/{name:part}"
 
 ROUTES = (
@@ -109,6 +112,11 @@ ROUTES = (
     Endpoint("GET", _OUR_JOBS + "/{job_id:part}", api.get_job, READ, "headrace"),
     Endpoint("PUT", _OUR_JOBS + "/{job_id:part}/schema", api.put_schema, PUSH, "headrace"),
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/chunks", api.push_chunk, PUSH, "headrace"),
+    Endpoint("OPTIONS", _UPLOADS, uploads.uploads_options, PUSH, "headrace"),
+    Endpoint("POST", _UPLOADS, uploads.create_upload, PUSH, "headrace"),
+    Endpoint("HEAD", _UPLOADS + "/{upload_id:part}", uploads.find_upload, PUSH, "headrace"),
+    Endpoint("PATCH", _UPLOADS + "/{upload_id:part}", uploads.patch_upload, PUSH, "headrace"),
+    Endpoint("DELETE", _UPLOADS + "/{upload_id:part}", uploads.end_upload, PUSH, "headrace"),
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/execute", jobs.execute_job, PUSH, "headrace"),
     Endpoint("GET", _OUR_JOBS + "/{job_id:part}/rejects", jobs.get_rejects, READ, "headrace"),
     Endpoint("POST", _OUR_JOBS + "/{job_id:part}/rejects/replay", jobs.replay_rejects, PUSH, "headrace"),
@@ -142,7 +150,16 @@ ROUTES = (
     Endpoint("GET", "/readyz", api.readyz, OPEN, "health"),
 )
 
-_UPLOAD_PATHS = ("/chunks/upserted", "/chunks/deleted", "/chunks")
+TEST_ROUTES = (
+    Endpoint("GET", faults.PATH + "/faults", faults.list_faults, ADMIN, "testing"),
+    Endpoint("POST", faults.PATH + "/faults", faults.add_fault, ADMIN, "testing"),
+    Endpoint("DELETE", faults.PATH + "/faults", faults.clear_faults, ADMIN, "testing"),
+    Endpoint("POST", faults.PATH + "/mark", faults.mark, ADMIN, "testing"),
+    Endpoint("POST", faults.PATH + "/reset", faults.reset, ADMIN, "testing"),
+)
+"""They are there only if the setting ``test_faults`` is on (docs/testing.md)."""
+
+_CHUNK_PATHS = ("/chunks/upserted", "/chunks/deleted", "/chunks")
 
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 
@@ -187,8 +204,16 @@ _BODIES: dict[Callable[..., Any], dict[str, Any]] = {
     vendor.push_upserted: _CHUNK_BODY,
     vendor.push_deleted: _CHUNK_BODY,
     api.push_chunk: _CHUNK_BODY,
+    uploads.create_upload: {"requestBody": {"required": False, "content": {uploads.MEDIA_TYPE: _BYTES}}},
+    uploads.patch_upload: {"requestBody": {"required": True, "content": {uploads.MEDIA_TYPE: _BYTES}}},
     oauth.create_token: _TOKEN_BODY,
 }
+
+_ALSO: dict[Callable[..., Any], tuple[Any, ...]] = dict.fromkeys(
+    (uploads.create_upload, uploads.find_upload, uploads.patch_upload, uploads.end_upload),
+    (Depends(uploads.spoken),),
+)
+"""What else is asked of a request, once it is let in."""
 
 
 class Part(Convertor[str]):
@@ -203,9 +228,23 @@ class Part(Convertor[str]):
         return value.replace("%", "%25").replace("/", "%2F")
 
 
+@dataclass(frozen=True)
+class Application:
+    """ASGI. The services that it may call can be replaced by others of their kind."""
+
+    outermost: ASGIApp
+    app: FastAPI
+
+    def use(self, services: Services) -> None:
+        self.app.state.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.outermost(scope, receive, send)
+
+
 def application(
     services: Services, limits: RequestLimits, pages: Callable[[FastAPI], None] | None = None
-) -> Any:
+) -> Application:
     """The ASGI application: a value, made from the services it may call; ``pages`` adds those for people."""
     register_url_convertor("part", Part())
     app = FastAPI(
@@ -220,22 +259,37 @@ def application(
     )
     app.state.services = services
     errors.install(app)
-    for route in ROUTES:
+    for route in (*ROUTES, *(TEST_ROUTES if services.rehearsal else ())):
         _add(app, route)
     _add_docs(app)
     _add_help(app)
     if pages:
         pages(app)
+    inner: ASGIApp = uploads.Resumable(_limited(app, limits))
+    if services.rehearsal:
+        inner = faults.Faulty(inner, services.rehearsal.faults)
     policies = {"docs": docs_policy(_hash_of(_DOCS_SCRIPT)), "help": manual.POLICY}
-    guarded = Guard(_limited(app, limits), policies)
-    return NormalPaths(Noting(guarded, services.note))
+
+    def note(entry: AuditEntry, hurry: bool) -> Callable[[], None]:
+        services_now: Services = app.state.services
+        return services_now.note(entry, hurry)
+
+    return Application(NormalPaths(Noting(Guard(inner, policies), note)), app)
 
 
 def _limited(app: FastAPI, limits: RequestLimits) -> FewUploads:
     small = SmallRequests(
-        app, max_bytes=limits.json_bytes, max_depth=limits.json_depth, except_for=_UPLOAD_PATHS
+        app, max_bytes=limits.json_bytes, max_depth=limits.json_depth, except_for=_brings_bytes
     )
-    return FewUploads(small, most=limits.uploads, paths=_UPLOAD_PATHS)
+    return FewUploads(small, most=limits.uploads, of=_brings_bytes)
+
+
+def _brings_bytes(scope: Scope) -> bool:
+    """Whether the request brings a chunk, or a part of one."""
+    path: str = scope["path"]
+    return path.endswith(_CHUNK_PATHS) or (
+        scope["method"] in ("POST", "PATCH") and uploads.is_of_uploads(path)
+    )
 
 
 def _hash_of(script: str) -> str:
@@ -255,14 +309,14 @@ def _add(app: FastAPI, route: Endpoint) -> None:
         response_model=None,
         response_class=JSONResponse if told.answer is not None else Response,
         responses=responses(route.handler, route.path, route.method, has_key=route.needs != OPEN),
-        dependencies=[] if silent else [Depends(guard(route))],
+        dependencies=[*([] if silent else [Depends(guard(route))]), *_ALSO.get(route.handler, ())],
         openapi_extra=_BODIES.get(route.handler),
     )
 
 
 def _operation_id(route: Endpoint) -> str:
     """One handler may serve several paths; the first of them has its name."""
-    first = next(r for r in ROUTES if r.handler is route.handler)
+    first = next(r for r in (*ROUTES, *TEST_ROUTES) if r.handler is route.handler)
     name = operation_id(route.handler)
     return name if first is route else f"{name}.{route.path.rpartition('/')[2]}"
 

@@ -44,7 +44,7 @@ class Endpoint:
 
     @property
     def changes(self) -> bool:
-        return self.method != "GET" and self.needs is not Permission.READ
+        return self.method not in ("GET", "HEAD", "OPTIONS") and self.needs is not Permission.READ
 
     @property
     def of_table(self) -> bool:
@@ -88,7 +88,9 @@ def _note(route: Endpoint, request: Request) -> None:
     noted.action, noted.changes = route.action, route.changes
     noted.waits = route.changes and route.needs is Permission.ADMIN
     noted.pool_id, noted.job_id = path.get("pool_id"), path.get("job_id")
-    noted.subject = next((path[name] for name in ("name", "connection_id", "key_id") if name in path), None)
+    noted.subject = next(
+        (path[name] for name in ("name", "connection_id", "key_id", "upload_id") if name in path), None
+    )
 
 
 def _authorization(request: Request) -> str | None:

@@ -1,0 +1,89 @@
+"""Uploads that come in parts, as files of one folder: ``<root>/<jobId>/<uploadId>``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from headrace.chunks.disk import translated
+from headrace.durable import sync
+from headrace.errors import DiskFull
+
+
+class DiskParts:
+    """``min_free_bytes``: below so much free disk nothing new is taken."""
+
+    def __init__(self, root: Path, *, min_free_bytes: int) -> None:
+        self._root = root
+        self._min_free_bytes = min_free_bytes
+        root.mkdir(parents=True, exist_ok=True)
+
+    def begin(self, job_id: str, upload_id: str) -> None:
+        self._refuse_when_full()
+        path = self.path(job_id, upload_id)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.touch(exist_ok=False)
+            sync(path.parent)
+            sync(self._root)
+        except OSError as error:
+            raise translated(error) from error
+
+    def open(self, job_id: str, upload_id: str) -> OpenPart:
+        self._refuse_when_full()
+        return OpenPart(self.path(job_id, upload_id))
+
+    def path(self, job_id: str, upload_id: str) -> Path:
+        return self._root / job_id / upload_id
+
+    def cut(self, job_id: str, upload_id: str, size: int) -> None:
+        OpenPart(self.path(job_id, upload_id)).take_back(size)
+
+    def drop(self, job_id: str, upload_id: str) -> None:
+        path = self.path(job_id, upload_id)
+        path.unlink(missing_ok=True)
+        with suppress(OSError):  # others are in it
+            path.parent.rmdir()
+
+    def sweep(self, upload_ids: Collection[str]) -> None:
+        for path in list(self._root.glob("*/*")):
+            if path.name not in upload_ids:
+                self.drop(path.parent.name, path.name)
+
+    def _refuse_when_full(self) -> None:
+        if shutil.disk_usage(self._root).free < self._min_free_bytes:
+            raise DiskFull
+
+
+class OpenPart:
+    """Writes go straight to the end of the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._handle, view) :]
+        except OSError as error:
+            raise translated(error) from error
+
+    def keep(self) -> int:
+        try:
+            os.fsync(self._handle)
+            return os.fstat(self._handle).st_size
+        except OSError as error:
+            raise translated(error) from error
+        finally:
+            os.close(self._handle)
+
+    def take_back(self, size: int) -> None:
+        try:
+            os.ftruncate(self._handle, size)
+            os.fsync(self._handle)
+        finally:
+            os.close(self._handle)

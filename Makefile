@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names undos damage fuzz slow-clients clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names undos damage fuzz slow-clients screenshots clean
 
 setup: $(STAMP) $(HELP)
 
@@ -91,6 +91,10 @@ undos: setup
 FILES ?= 10000
 damage: setup
 	HEADRACE_DAMAGED_FILES=$(FILES) $(BIN)/python -m pytest tests/engine/test_damaged_parquet.py $(ARGS)
+
+# Pictures of the console's pages for the documents
+screenshots: setup
+	$(BIN)/python -m pytest -q tests/console/screenshots.py
 
 clean:
 	rm -rf $(VENV) demo-data src/headrace/help

@@ -36,6 +36,12 @@ class Access:
         self._on_use(key)
         return key
 
+    def by_secret(self, secret: str) -> Key:
+        """The key whose secret a person typed. Raises Unauthorized."""
+        key = self._known(secret.strip())
+        self._on_use(key)
+        return key
+
     def _found(self, authorization: str | None, basic: bool) -> Key:
         if not authorization:
             raise Unauthorized

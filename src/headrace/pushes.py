@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ from headrace.datepatterns import UnsupportedPattern, read_pattern
 from headrace.errors import ChunkUnreadable, InvalidRequest, JobLocked, JobNotNew, NotFound, StillStaging
 from headrace.hints import separator_of
 from headrace.metadata import Metadata
+from headrace.metadata.jobs import ALL_JOBS, JobFilter
 from headrace.model import (
     NO_LABEL,
     Chunk,
@@ -33,9 +35,9 @@ from headrace.model import (
 )
 from headrace.permissions import authorize, sees_table
 from headrace.quotas import Quotas
-from headrace.rejected import RejectFiles, Teller, ToldReject, as_csv
+from headrace.rejected import Alike, Reason, RejectFiles, Teller, ToldReject, as_csv, reasons
 from headrace.staging import Stager
-from headrace.telling import Outlook
+from headrace.telling import Outlook, rejected_by
 from headrace.unpacking import Packing
 
 _LONGEST_NAME = 512
@@ -118,13 +120,24 @@ class Pushes:
         self._pool(pool_id)
         return [job for job in self.metadata.jobs.list(pool_id) if _sees(by, job)]
 
-    def ledger(self, pool_id: str, by: Key, *, limit: int, offset: int) -> Sequence[Job]:
+    def ledger(
+        self, pool_id: str, by: Key, *, limit: int, offset: int, wanted: JobFilter = ALL_JOBS
+    ) -> Sequence[Job]:
         self._pool(pool_id)
         if by.tables is None:
-            return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset)
-        # a page is counted in what the key sees: the whole ledger is gone through
-        every = self.metadata.jobs.ledger(pool_id, limit=_WHOLE_LEDGER, offset=0)
-        return [job for job in every if _sees(by, job)][offset : offset + limit]
+            return self.metadata.jobs.ledger(pool_id, limit=limit, offset=offset, wanted=wanted)
+        # a page is counted in what the key sees: the ledger is gone through as far as it has to be
+        seen = (job for job in self._whole_ledger(pool_id, wanted) if _sees(by, job))
+        return list(islice(seen, offset, offset + limit))
+
+    def _whole_ledger(self, pool_id: str, wanted: JobFilter) -> Iterator[Job]:
+        """In blocks; a job that is pushed down into the next one by a new job comes once."""
+        known: set[str] = set()
+        offset = 0
+        while block := self.metadata.jobs.ledger(pool_id, limit=_BLOCK, offset=offset, wanted=wanted):
+            yield from (job for job in block if job.id not in known)
+            known = {job.id for job in block}
+            offset += len(block)
 
     def execute(
         self, pool_id: str, job_id: str, order_column: str | None, idempotency_key: str | None = None
@@ -177,12 +190,29 @@ class Pushes:
 
     # -- rejects ---------------------------------------------------------------------------------------
 
-    def rejects_of(self, pool_id: str, job_id: str, *, limit: int, offset: int) -> list[ToldReject]:
-        """Rows of the job that could not be stored, in the order of chunks and lines."""
+    def rejects_of(
+        self, pool_id: str, job_id: str, *, limit: int, offset: int, alike: Alike | None = None
+    ) -> list[ToldReject]:
+        """Rows of the job that could not be stored, in the order of chunks and lines; all or those alike."""
         job = self.ledger_entry(pool_id, job_id)
         chunks = self.metadata.chunks.list(job.id)
         teller = Teller(job, chunks)
-        return [teller.told(*found) for found in self.rejects.page(chunks, limit=limit, offset=offset)]
+        found = self.rejects.page(chunks, limit=limit, offset=offset, alike=alike)
+        return [teller.told(chunk, reject) for chunk, reject in found]
+
+    def reasons_of(self, pool_id: str, job_id: str) -> list[Reason]:
+        """Why rows of the job could not be stored, the most frequent reason first."""
+        job = self.ledger_entry(pool_id, job_id)
+        chunks = self.metadata.chunks.list(job.id)
+        return reasons(Teller(job, chunks), rejected_by(chunks))
+
+    def sizes(self, jobs: Sequence[Job]) -> dict[str, int]:
+        """The bytes that each of the jobs was sent; those without chunks are not there."""
+        return self.metadata.chunks.sizes([job.id for job in jobs])
+
+    def ledger_chunks(self, pool_id: str, job_id: str) -> Sequence[Chunk]:
+        """The chunks of a job, also when a client has deleted it."""
+        return self.metadata.chunks.list(self.ledger_entry(pool_id, job_id).id)
 
     def rejects_as_csv(self, pool_id: str, job_id: str, *, limit: int | None, offset: int) -> Iterator[bytes]:
         """The same as lines of a CSV."""
@@ -270,7 +300,7 @@ class Pushes:
             raise NotFound(f"There is no pool {pool_id}.")
 
 
-_WHOLE_LEDGER = 2**31
+_BLOCK = 500
 
 
 def _sees(key: Key, job: Job) -> bool:

@@ -17,12 +17,23 @@ from typing import Any
 
 from headrace.csvrecords import plain_record
 from headrace.hints import likely
-from headrace.model import Chunk, ColumnType, Cut, Job, Reject, fold
+from headrace.model import Chunk, ColumnType, Cut, Job, Reject, RejectCount, fold
 
 _LONGEST_CELL = 60
 _LONGEST_SIDE = 80
 _UNDECODABLE = re.compile("\ufffd+")
 _REASONS = ("_chunk", "_type", "_line", "_column", "_code", "_expected", "_hint", "_raw")
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Rejects for one reason."""
+
+    code: str
+    column: str | None
+
+    def __contains__(self, reject: Reject) -> bool:
+        return reject.code == self.code and reject.column == self.column
 
 
 class RejectFiles:
@@ -53,11 +64,14 @@ class RejectFiles:
         return map(_read, self._lines(chunk))
 
     def page(
-        self, chunks: Sequence[Chunk], *, limit: int | None, offset: int
+        self, chunks: Sequence[Chunk], *, limit: int | None, offset: int, alike: Alike | None = None
     ) -> Iterator[tuple[Chunk, Reject]]:
-        """A part of the rejects of all these chunks."""
-        lines = chain.from_iterable(((chunk, line) for line in self._lines(chunk)) for chunk in chunks)
+        """A part of the rejects of all these chunks, or of those alike."""
         end = None if limit is None else offset + limit
+        if alike:
+            some = ((chunk, reject) for chunk in chunks for reject in self.of(chunk) if reject in alike)
+            return islice(some, offset, end)
+        lines = chain.from_iterable(((chunk, line) for line in self._lines(chunk)) for chunk in chunks)
         return ((chunk, _read(line)) for chunk, line in islice(lines, offset, end))
 
     def _folder(self, pool_id: str, job_id: str) -> Path:
@@ -152,7 +166,15 @@ class Teller:
         return ToldReject(chunk, reject, marked(reject, self._separator), self.hint(reject))
 
     def hint(self, reject: Reject) -> str | None:
-        return self._hints.get((reject.code, reject.column))
+        return self.hint_of(reject.code, reject.column)
+
+    def hint_of(self, code: str, column: str | None) -> str | None:
+        return self._hints.get((code, column))
+
+    def expected(self, code: str, column: str | None) -> str:
+        """What the first of these should have been; '' if none was kept in a report."""
+        found = (r for c in self._chunks if c.report for r in c.report.first_rejects)
+        return next((r.expected for r in found if (r.code, r.column) == (code, column)), "")
 
     @cached_property
     def _hints(self) -> dict[tuple[str, str | None], str | None]:
@@ -172,6 +194,19 @@ class Teller:
     def _overlong(self, column: str | None) -> Cut | None:
         found = [cut for c in self._chunks if c.report for cut in c.report.overlong if cut.column == column]
         return next(iter(sum_of_cuts(found)), None)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """So many rows were rejected for one reason; ``hint`` is the likely fix, ``expected`` what was."""
+
+    count: RejectCount
+    expected: str
+    hint: str | None
+
+
+def reasons(teller: Teller, counts: Iterable[RejectCount]) -> list[Reason]:
+    return [Reason(c, teller.expected(c.code, c.column), teller.hint_of(c.code, c.column)) for c in counts]
 
 
 def sum_of_cuts(cuts: Iterable[Cut]) -> list[Cut]:

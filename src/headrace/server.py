@@ -25,12 +25,15 @@ from headrace.cancels import Cancels
 from headrace.certificates import self_signed
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
+from headrace.console.pages import add_pages
 from headrace.faults import Faults
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
 from headrace.model import KeyKind, Permission, SubmissionLimits
+from headrace.overview import Overview
 from headrace.pools import Pools
+from headrace.profiles import Profiles
 from headrace.pushes import Pushes
 from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
@@ -39,6 +42,7 @@ from headrace.rejected import RejectFiles
 from headrace.replays import Replays
 from headrace.retries import Retries
 from headrace.schemas import Schemas
+from headrace.sessions import Sessions
 from headrace.settings import ExecuteLimits, Settings, StringProfile
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
@@ -179,7 +183,7 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
 
     def _with(services: Services) -> Application:
         if not made:
-            made.append(application(services, _request_limits(settings)))
+            made.append(application(services, _request_limits(settings), add_pages))
         made[0].use(services)
         return made[0]
 
@@ -266,6 +270,7 @@ def build(
         loader.preview,
         settings.sql_seconds,
     )
+    pools = Pools(metadata, tables, settings.sql_rows, settings.sql_seconds)
     services = Services(
         pushes=pushes,
         replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
@@ -279,12 +284,16 @@ def build(
         retries=Retries(metadata, chunks, stager, pushes, worker.stage),
         cancels=Cancels(pushes, keep_failed, loader.clean_up, worker.await_ended),
         undos=undos,
-        pools=Pools(metadata, tables, settings.sql_rows, settings.sql_seconds),
+        pools=pools,
         schemas=Schemas(metadata, tables, worker.stage),
         access=Access(metadata, tokens, trail.used),
         keys=KeyRing(metadata),
         tokens=tokens,
         audit=metadata.audit,
+        overview=Overview(metadata, folder, settings.min_free_disk_bytes),
+        profiles=Profiles(pools),
+        sessions=Sessions(metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
+        settings=settings.model_dump(),
         note=lambda entry, hurry: trail.note(entry, hurry=hurry),
         ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
         rehearsal=rehearsal,

@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     token_key_days: float = Field(
         90.0, gt=0, description="a key that signs tokens is replaced by a new one after so many days"
     )
+    session_hours: float = Field(
+        12.0, gt=0, le=768, description="how long a sign-in to the console is good, in hours"
+    )
     audit_days: float = Field(365.0, gt=0, description="how long an entry of the audit is kept")
     trusted_proxies: str = Field(
         "", description="addresses or networks of proxies, with commas, whose X-Forwarded-… is believed"

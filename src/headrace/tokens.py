@@ -34,10 +34,19 @@ LEEWAY = timedelta(seconds=60)
 """So far may the clocks of two servers be apart."""
 
 _ALGORITHM = "ES256"
-_TYPE = "at+jwt"
-_AUDIENCE = "headrace"
-_CLAIMS = ("iss", "aud", "sub", "iat", "exp", "scope", "generation")
 _LONGEST = 4096
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A kind of what is signed: none is taken for another. ``claims`` must stand in it."""
+
+    type: str
+    audience: str
+    claims: tuple[str, ...]
+
+
+_TOKEN = Paper("at+jwt", "headrace", ("sub", "iat", "exp", "scope", "generation"))
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,6 @@ class Tokens:
         at = now()
         ends = min(at + self._lifetime, client.expires_at or datetime.max.replace(tzinfo=at.tzinfo))
         claims: dict[str, Any] = {
-            "iss": self._issuer,
-            "aud": _AUDIENCE,
             "sub": client.id,
             "client_id": client.id,
             "iat": int(at.timestamp()),
@@ -90,18 +97,20 @@ class Tokens:
             "scope": " ".join(scopes),
             "generation": client.generation,
         }
-        return Grant(self._signed(claims), claims["exp"] - claims["iat"], scopes)
+        return Grant(self.signed(_TOKEN, claims, self._lifetime), claims["exp"] - claims["iat"], scopes)
 
-    def _signed(self, claims: dict[str, Any]) -> str:
-        signer = self._signer()
-        header = {"alg": _ALGORITHM, "kid": signer.kid, "typ": _TYPE}
-        return jwt.encode(header, claims, _parsed(signer.kid, signer.private), algorithms=[_ALGORITHM])
+    def signed(self, what: Paper, claims: dict[str, Any], lifetime: timedelta) -> str:
+        """The claims, signed by this installation; they are good for no more than ``lifetime``."""
+        signer = self._signer(lifetime)
+        header = {"alg": _ALGORITHM, "kid": signer.kid, "typ": what.type}
+        whole = {"iss": self._issuer, "aud": what.audience, **claims}
+        return jwt.encode(header, whole, _parsed(signer.kid, signer.private), algorithms=[_ALGORITHM])
 
     # -- taking ----------------------------------------------------------------------------------------
 
     def holder(self, token: str) -> Key:
         """The client of a token, with the token's scopes. Raises Unauthorized."""
-        claims = self._verified(token)
+        claims = self.verified(_TOKEN, token)
         client = self._keys.get(claims["sub"])
         if client is None or client.kind is not KeyKind.CLIENT:
             raise Unauthorized("The client of this token is not known here.")
@@ -112,23 +121,24 @@ class Tokens:
         allowed = (SCOPES.get(scope, frozenset()) for scope in claims["scope"].split())
         return replace(client, scope=frozenset[Permission]().union(*allowed))
 
-    def _verified(self, token: str) -> dict[str, Any]:
+    def verified(self, what: Paper, token: str) -> dict[str, Any]:
+        """The claims of what this installation has signed, for this end. Raises Unauthorized."""
         if len(token) > _LONGEST:
             raise Unauthorized(_NOT_OURS)
         try:
             decoded = jwt.decode(token, self._verifiers(), algorithms=[_ALGORITHM])
-            self._registry().validate(decoded.claims)
+            self._registry(what).validate(decoded.claims)
         except ExpiredTokenError as error:
             raise Unauthorized("This token has expired; ask for another one.") from error
         except (JoseError, ValueError, TypeError, KeyError) as error:
             raise Unauthorized(_NOT_OURS) from error
-        if decoded.header.get("typ") != _TYPE:
+        if decoded.header.get("typ") != what.type:
             raise Unauthorized(_NOT_OURS)
         return decoded.claims
 
-    def _registry(self) -> jwt.JWTClaimsRegistry:
-        expected: dict[str, Any] = {name: {"essential": True} for name in _CLAIMS}
-        expected["iss"]["value"], expected["aud"]["value"] = self._issuer, _AUDIENCE
+    def _registry(self, what: Paper) -> jwt.JWTClaimsRegistry:
+        expected: dict[str, Any] = {name: {"essential": True} for name in ("iss", "aud", *what.claims)}
+        expected["iss"]["value"], expected["aud"]["value"] = self._issuer, what.audience
         return jwt.JWTClaimsRegistry(leeway=int(LEEWAY.total_seconds()), **expected)
 
     # -- the keys that sign ----------------------------------------------------------------------------
@@ -145,15 +155,15 @@ class Tokens:
         """As a JWK set has them."""
         return [_parsed(k.kid, k.private).as_dict(private=False) for k in self._signing.verifiers(now())]
 
-    def _signer(self) -> SigningKey:
+    def _signer(self, lifetime: timedelta) -> SigningKey:
         signer = self._signing.signer()
         if signer is None or signer.created_at + self._key_life <= now():
-            new = _new_signing_key(self._lifetime)
+            new = _new_signing_key(max(lifetime, self._lifetime))
             replaced = self._signing.replace(signer, new, leeway=LEEWAY)
-            return new if replaced else self._signer()  # another server has just done so
-        seconds = int(self._lifetime.total_seconds())
+            return new if replaced else self._signer(lifetime)  # another server has just done so
+        seconds = int(max(lifetime, self._lifetime).total_seconds())
         if signer.longest_token_s < seconds and not self._signing.lengthen(signer.kid, seconds):
-            return self._signer()
+            return self._signer(lifetime)
         return signer
 
     def _verifiers(self) -> KeySet:

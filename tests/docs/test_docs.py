@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 import headrace.metadata.jobs
 from harness import RunningServer, own_job, run_job, sql
 from headrace import __version__, hints
+from headrace.console.pages import PAGES
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import LoadFailed, known_errors
@@ -27,6 +28,7 @@ from headrace.model import ChunkState, JobStatus
 from headrace.permissions import Rule
 from headrace.settings import OF_CLIENTS, Settings
 from headrace.web.routes import ROUTES
+from headrace.web.rules import OPEN
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -144,6 +146,28 @@ def test_routes() -> None:
         if method != "method"
     }
     assert written == {(r.method, r.path.replace(":part", ""), str(r.needs)) for r in ROUTES}
+
+
+def test_pages_of_the_console() -> None:
+    """Each page that a person opens, with its address and what it needs."""
+    written = {
+        (coded(row[1])[0], row[2]) for row in rows("docs/console.md") if row[0] != "page" and len(row) == 4
+    }
+    shown = {page for page in PAGES if page.method == "GET" and page.template and page.needs != OPEN}
+    parts = "/profile", "/outlook"
+    assert written == {
+        (page.path.replace(":part", ""), str(page.needs)) for page in shown if not page.path.endswith(parts)
+    }
+
+
+def test_pictures_are_small_and_each_page_has_one_light_and_one_dark() -> None:
+    images = {path.stem: path.stat().st_size for path in (ROOT / "docs" / "images").glob("console-*.png")}
+    assert max(images.values()) < 80_000
+    names = {name.rpartition("-")[0] for name in images}
+    assert {f"{name}-{scheme}" for name in names for scheme in ("light", "dark")} == set(images)
+    assert {
+        f"console-{name}" for name in ("start", "jobs", "job", "errors", "table", "sql", "import")
+    } <= names
 
 
 def test_rules_of_access() -> None:

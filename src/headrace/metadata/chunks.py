@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -56,6 +56,12 @@ class Chunks:
                 lines = [f"Chunk {numbered.number} {note}{_TOLD_ONCE}" for note in told]
                 db.execute(update(jobs).where(jobs.c.id == chunk.job_id).values(logs=[*job.logs, *lines]))
             return numbered
+
+    def sizes(self, job_ids: Collection[str]) -> dict[str, int]:
+        """The bytes of all chunks of each of these jobs; a job without chunks is not there."""
+        query = select(chunks.c.job_id, func.sum(chunks.c.bytes)).where(chunks.c.job_id.in_(job_ids))
+        with self._reads.connect() as db:
+            return {job_id: size for job_id, size in db.execute(query.group_by(chunks.c.job_id))}
 
     def has_key(self, job_id: str, idempotency_key: str) -> bool:
         """Whether a chunk came under this key before."""

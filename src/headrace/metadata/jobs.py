@@ -9,11 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, Select, and_, func, insert, literal, or_, select, update
 
 from headrace.errors import Cancelled, KeyReused, Overloaded
 from headrace.metadata.claims import first_free, pools_in_turn
@@ -26,6 +27,30 @@ _QUEUED = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
 _ASKED_AT_ONCE = 500
 
 _PRIVATE = ("queue_number", "worker", "lease_until")
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """None: whatever it is. ``table``: a part of its name; ``created_by``: the id of a key."""
+
+    status: JobStatus | None = None
+    table: str | None = None
+    created_by: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+ALL_JOBS = JobFilter()
+
+
+@dataclass(frozen=True)
+class Counted:
+    """So many jobs that are alike; ``hour`` in which they were created."""
+
+    hour: datetime
+    status: JobStatus
+    tables: tuple[str, ...]
+    jobs: int
 
 
 class Jobs:
@@ -92,9 +117,10 @@ class Jobs:
         with self._reads.connect() as db:
             return [_job(row) for row in db.execute(query.order_by(jobs.c.created_at, jobs.c.id))]
 
-    def ledger(self, pool_id: str, *, limit: int, offset: int) -> Sequence[Job]:
+    def ledger(self, pool_id: str, *, limit: int, offset: int, wanted: JobFilter = ALL_JOBS) -> Sequence[Job]:
         """All jobs of a pool ever, newest first."""
-        query = select(jobs).where(jobs.c.pool_id == pool_id).order_by(jobs.c.created_at.desc(), jobs.c.id)
+        query = _matching(wanted).where(jobs.c.pool_id == pool_id)
+        query = query.order_by(jobs.c.created_at.desc(), jobs.c.id)
         with self._reads.connect() as db:
             return [_job(row) for row in db.execute(query.limit(limit).offset(offset))]
 
@@ -304,6 +330,27 @@ class Jobs:
                 found.update(db.execute(select(jobs.c.id).where(some, condition)).scalars())
         return found
 
+    def counted(
+        self, pool_ids: Collection[str] | None, since: datetime | None, *, by_tables: bool
+    ) -> Iterator[Counted]:
+        """Jobs of these pools (None: of all) that were created ``since``, or, without it, have not ended.
+
+        ``by_tables``: those that write to the same tables apart; else the tables are not told.
+        """
+        hour = func.strftime("%Y-%m-%d %H", jobs.c.created_at)
+        target = jobs.c.spec["target_name"].as_string() if by_tables else literal(None)
+        mirrors = jobs.c.spec["mirror_names"] if by_tables else literal(None)
+        query = select(hour, jobs.c.status, target, mirrors, func.count()).where(
+            jobs.c.created_at >= since if since else jobs.c.status.not_in((JobStatus.DONE, JobStatus.ERROR)),
+            *([] if since else [jobs.c.deleted_at.is_(None)]),
+            *([] if pool_ids is None else [jobs.c.pool_id.in_(pool_ids)]),
+        )
+        with self._reads.connect() as db:
+            found = db.execute(query.group_by(hour, jobs.c.status, target, mirrors)).all()
+        for begins, status, name, more, count in found:
+            at = datetime.strptime(begins, "%Y-%m-%d %H").replace(tzinfo=UTC)
+            yield Counted(at, JobStatus(status), (name, *(more or ())) if by_tables else (), count)
+
     def counts_by_status(self) -> dict[str, int]:
         with self._reads.connect() as db:
             query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
@@ -312,6 +359,20 @@ class Jobs:
 
 def _kept_at(at: datetime) -> Any:
     return and_(jobs.c.status == JobStatus.ERROR, jobs.c.chunks_until > at)
+
+
+def _matching(wanted: JobFilter) -> Select[Any]:
+    query = select(jobs)
+    if wanted.status:
+        query = query.where(jobs.c.status == wanted.status)
+    if wanted.table:
+        name = jobs.c.spec["target_name"].as_string()
+        query = query.where(func.instr(func.lower(name), wanted.table.lower()) > 0)
+    if wanted.created_by:
+        query = query.where(jobs.c.created_by == wanted.created_by)
+    if wanted.since:
+        query = query.where(jobs.c.created_at >= wanted.since)
+    return query.where(jobs.c.created_at < wanted.until) if wanted.until else query
 
 
 def _mine(job_id: str, fence: int) -> Any:

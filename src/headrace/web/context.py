@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -15,12 +15,15 @@ from headrace.cancels import Cancels
 from headrace.keys import KeyRing
 from headrace.metadata.audit import Audit
 from headrace.model import Key
+from headrace.overview import Overview
 from headrace.pools import Pools
+from headrace.profiles import Profiles
 from headrace.pushes import Pushes
 from headrace.rehearsal import Rehearsal
 from headrace.replays import Replays
 from headrace.retries import Retries
 from headrace.schemas import Schemas
+from headrace.sessions import Sessions
 from headrace.tokens import Tokens
 from headrace.undoing import Undos
 from headrace.uploads import Uploads
@@ -42,6 +45,10 @@ class Services:
     tokens: Tokens
     audit: Audit
     note: Write
+    overview: Overview
+    profiles: Profiles
+    sessions: Sessions
+    settings: Mapping[str, object]
     ready: Callable[[], bool]
     rehearsal: Rehearsal | None = None
     """Only in a server of somebody's tests."""

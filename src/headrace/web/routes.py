@@ -28,7 +28,7 @@ from headrace.web.description import TOLD, describe, operation_id, responses
 from headrace.web.limits import FewUploads, RequestLimits, SmallRequests
 from headrace.web.noting import Noting
 from headrace.web.paths import NormalPaths
-from headrace.web.rules import ANY, OPEN, Endpoint, guard
+from headrace.web.rules import ANY, OPEN, Endpoint, by_header_or_basic, guard
 from headrace.web.transport import Guard, docs_policy
 
 PUSH, READ, ADMIN = Permission.PUSH, Permission.READ, Permission.ADMIN
@@ -247,8 +247,10 @@ class Application:
         await self.outermost(scope, receive, send)
 
 
-def application(services: Services, limits: RequestLimits) -> Application:
-    """The ASGI application: a value, made from the services it may call."""
+def application(
+    services: Services, limits: RequestLimits, pages: Callable[[FastAPI], None] | None = None
+) -> Application:
+    """The ASGI application: a value, made from the services it may call; ``pages`` adds those for people."""
     register_url_convertor("part", Part())
     app = FastAPI(
         title="Headrace",
@@ -266,6 +268,8 @@ def application(services: Services, limits: RequestLimits) -> Application:
         _add(app, route)
     _add_docs(app)
     _add_help(app)
+    if pages:
+        pages(app)
     inner: ASGIApp = uploads.Resumable(_limited(app, limits))
     if services.rehearsal:
         inner = faults.Faulty(inner, services.rehearsal.faults)
@@ -351,7 +355,7 @@ def _add_docs(app: FastAPI) -> None:
         return describe(app, open_paths=[route.path for route in ROUTES if route.needs == OPEN])
 
     for path, handler in (("/docs", docs), ("/docs/{name:part}", asset), ("/openapi.json", openapi)):
-        rule = guard(Endpoint("GET", path, handler, ANY, "docs"), basic=True)
+        rule = guard(Endpoint("GET", path, handler, ANY, "docs"), by_header_or_basic)
         app.add_api_route(
             path, handler, include_in_schema=False, dependencies=[Depends(rule)], response_model=None
         )

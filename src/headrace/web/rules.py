@@ -55,7 +55,19 @@ class Endpoint:
         return "/jobs/{job_id:part}" in self.path
 
 
-def guard(route: Endpoint, *, basic: bool = False) -> Callable[[Request], None]:
+Identify = Callable[[Request, Services], Key]
+"""Who is asking. Raises Unauthorized, Forbidden."""
+
+
+def by_header(request: Request, services: Services) -> Key:
+    return services.access.authenticate(_authorization(request))
+
+
+def by_header_or_basic(request: Request, services: Services) -> Key:
+    return services.access.authenticate(_authorization(request), basic=True)
+
+
+def guard(route: Endpoint, identify: Identify = by_header) -> Callable[[Request], None]:
     """What lets a request into the route, or raises Unauthorized or Forbidden; the audit hears of it."""
 
     def rule(request: Request) -> None:
@@ -63,7 +75,7 @@ def guard(route: Endpoint, *, basic: bool = False) -> Callable[[Request], None]:
         if route.needs == OPEN:
             return
         services = the_services(request)
-        key = services.access.authenticate(_authorization(request), basic=basic)
+        key = identify(request, services)
         request.state.key = the_noted(request).actor = key
         if isinstance(route.needs, Permission):
             _authorize(route, route.needs, key, request.path_params, services)

@@ -112,11 +112,11 @@ def _refuse_forged(scope: Scope) -> None:
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     authorization = headers.get(b"authorization", "").strip().lower()
     by_itself = authorization.startswith("basic") or (not authorization and b"cookie" in headers)
-    if by_itself and _is_from_elsewhere(headers):
+    if by_itself and is_from_elsewhere(headers):
         raise Forbidden("The request comes from a page of another site.")
 
 
-def _is_from_elsewhere(headers: dict[bytes, str]) -> bool:
+def is_from_elsewhere(headers: dict[bytes, str]) -> bool:
     site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
     if site is not None:
         return site not in ("same-origin", "none")

@@ -556,6 +556,50 @@ def job(job: Job) -> dict[str, Any]:
     }
 
 
+def request(spec: PushSpec, pool_id: str) -> dict[str, Any]:
+    """What creates such a job, as a client would send it: nothing that it did not ask for."""
+    sent = {
+        "targetName": spec.target_name,
+        "dataPoolId": pool_id,
+        "type": spec.type,
+        "fileType": spec.file_type,
+        "keys": list(spec.keys) or None,
+        "tableSchema": _schema(spec),
+        "csvParsingOptions": _whole_csv_options(spec.csv),
+        "connectionId": spec.connection_id,
+        "upsertStrategy": spec.upsert_strategy,
+        "fallbackVarcharLength": spec.fallback_length,
+        "allowDuplicate": spec.allow_duplicate or None,
+        "mirrorTargetNames": list(spec.mirror_names) or None,
+        "postExecutionQuery": spec.post_execution_query,
+        "foreignKeys": spec.foreign_keys,
+        "maxRejectedRows": spec.max_rejected_rows,
+        "maxRejectedShare": spec.max_rejected_share,
+        "inferTypes": spec.infer_types or None,
+        "strictLengths": spec.strict_lengths or None,
+    }
+    return {name: _said(value) for name, value in sent.items() if value is not None}
+
+
+def _whole_csv_options(csv: CsvOptions | None) -> dict[str, Any] | None:
+    """With what is ours alone."""
+    told = _csv_options(csv)
+    if csv is None or told is None:
+        return None
+    columns = [
+        {**column, "emptyIsFalse": csv.columns[column["columnName"]].empty_is_false}
+        for column in told["additionalColumnOptions"] or ()
+    ]
+    return {**told, "emptyIsFalse": csv.empty_is_false, "additionalColumnOptions": columns or None}
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, dict):
+        idle = (None, False) if "pkField" in value else (None,)
+        return {name: _said(inner) for name, inner in value.items() if inner not in idle}
+    return [_said(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _schema(spec: PushSpec) -> dict[str, Any] | None:
     if not spec.columns:
         return None

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names undos damage fuzz slow-clients screenshots clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names undos damage fuzz cuts slow-clients screenshots clean
 
 setup: $(STAMP) $(HELP)
 
@@ -73,6 +73,10 @@ EXAMPLES ?= 270
 SEED ?= 1
 fuzz: setup
 	HEADRACE_FUZZ_CASES=10000 HEADRACE_FUZZ_EXAMPLES=$(EXAMPLES) HEADRACE_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest -s --timeout 3600 tests/fuzz $(ARGS)
+
+# A push of 2 million rows, cut at 20 places and interrupted at 10: make cuts
+cuts: setup
+	HEADRACE_CUTS=20 HEADRACE_CUT_ROWS=2000000 $(BIN)/python -m pytest -s tests/client/test_client.py -k "cut_it or interrupt" $(ARGS)
 
 # Random jobs and readers on a few lakes at once: make soak ROUNDS=500
 soak: setup

@@ -22,6 +22,7 @@ import duckdb
 import httpx
 
 from bench import data
+from bench.client import Cost, cost_of
 from bench.processes import Server, sinks, this_cpu
 
 PUSH = "/integration/api/v1/data-push"
@@ -76,6 +77,7 @@ def _measure(server: Server, files: data.Files, folder: Path, repeats: int) -> l
     rows += _uploads(push, files, folder, repeats)
     rows += _loads(push, files, folder, repeats)
     rows += _tiny_jobs(push, repeats)
+    rows += _client(push, files, repeats)
     return rows
 
 
@@ -293,6 +295,35 @@ def _tiny_job(api: httpx.Client, pool: str, table: str) -> None:
         if status == "ERROR":
             raise RuntimeError(f"job {job} failed")
         time.sleep(0.05)
+
+
+# -- the Python client ---------------------------------------------------------------------------------
+
+
+def _client(push: Push, files: data.Files, repeats: int) -> list[Row]:
+    def cost(way: str, file: Path) -> Cost:
+        return cost_of(way, push.server.url, push.server.key, push.pool, file)
+
+    measured = _paired(
+        repeats,
+        ours=lambda: cost("ours", files.frame).cpu,
+        plain=lambda: cost("plain", files.frame).cpu,
+    )
+    peak = cost("file", files.large).peak_mb
+    size = files.large.stat().st_size / 1e9
+    return [
+        _ratio(
+            "the client pushes a pandas frame, CPU, against pyarrow and httpx", measured, "ours", "plain", 1.3
+        ),
+        Row(
+            f"the client's memory while it pushes a file of {size:.1f} GB, MB",
+            f"{peak:.0f}",
+            "",
+            peak,
+            "below 300",
+            peak < 300,
+        ),
+    ]
 
 
 # -- figures -------------------------------------------------------------------------------------------

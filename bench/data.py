@@ -38,6 +38,8 @@ class Files:
     chunks: list[Path]
     delta: Path
     large: Path
+    frame: Path
+    """The rows of the chunks as one Parquet file."""
 
 
 def make(folder: Path, *, rows: int, delta_rows: int, large_bytes: int) -> Files:
@@ -53,7 +55,9 @@ def make(folder: Path, *, rows: int, delta_rows: int, large_bytes: int) -> Files
     updates = _events(0, half, seed=77, step=rows // half)
     inserts = _events(40_000_000, 40_000_000 + half, seed=77)
     _copy(db, f"SELECT * FROM ({updates} UNION ALL {inserts}) ORDER BY hash(case_id, event_no)", delta)
-    return Files(chunks, delta, _repeated(chunks, folder / "large.csv", large_bytes))
+    frame = folder / "frame.parquet"
+    db.execute(f"COPY ({_events(0, rows, seed=0)}) TO '{frame}' (FORMAT parquet)")
+    return Files(chunks, delta, _repeated(chunks, folder / "large.csv", large_bytes), frame)
 
 
 def read_csv(path: Path) -> str:

@@ -23,6 +23,7 @@ class Server:
         line = next(line for line in self.process.stdout if "is ready at" in line)
         self.url = line.split()[-1]
         key = (data_dir / "admin-key").read_text().strip()
+        self.key = key
         self.headers = {"Authorization": f"AppKey {key}"}
         self.api = httpx.Client(base_url=self.url, headers=self.headers, timeout=600)
 
@@ -37,7 +38,7 @@ class Server:
     def peak_mb(self) -> tuple[float, float]:
         """Peak memory since ``forget_peak``: of the server's own process, and of it and its children."""
         pids = self._pids()
-        peaks = [_status(pid, "VmHWM") for pid in pids]
+        peaks = [peak_mb(pid) for pid in pids]
         return peaks[0], sum(peaks)
 
     def forget_peak(self) -> None:
@@ -79,6 +80,6 @@ def this_cpu() -> float:
     return times.user + times.system
 
 
-def _status(pid: int, field: str) -> float:
+def peak_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

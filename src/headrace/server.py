@@ -223,25 +223,18 @@ def build(
     rehearsal: Rehearsal | None = None,
 ) -> Parts:
     """The installation on one machine: SQLite, local disk, a DuckLake per pool."""
-    pools_folder = folder / "pools"
     engines = engines or _engines(settings, folder)
-    stager, tables = engines.stager, engines.tables
-    metadata = Metadata(folder / "metadata.sqlite")
-    chunks = DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes)
-    known = {pool.id for pool in metadata.pools.list()}
-    for entry in pools_folder.iterdir():
-        if entry.name not in known:
-            tables.drop_pool(entry.name)  # deleted, and a crash came between its row and its files
-    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
-    staging_folder = StagingFolder(pools_folder)
-    celonis = settings.string_profile is StringProfile.CELONIS
-    rejects = RejectFiles(pools_folder)
-    staging = Staging(
-        metadata, chunks, tables, stager, staging_folder, rejects, CELONIS_STRING_LENGTH if celonis else None
+    kept = Kept(
+        folder,
+        Metadata(folder / "metadata.sqlite"),
+        DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes),
+        RejectFiles(folder / "pools"),
     )
-    keep_failed, undos = timedelta(hours=settings.keep_failed_hours), Undos(metadata, tables)
-    of_a_load = metadata, chunks, tables, reducer, staging.again, staging_folder, keep_failed
-    loader = DoomedLoader(*of_a_load, faults=rehearsal.faults) if rehearsal else Loader(*of_a_load)
+    _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables)
+    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
+    staging = _staging(settings, kept, engines)
+    loader = _loader(settings, kept, engines, reducer, staging, rehearsal)
+    undos = Undos(kept.metadata, engines.tables)
     worker = Worker(
         loader,
         staging,
@@ -250,56 +243,132 @@ def build(
         lease_seconds=settings.lease_seconds,
         undos=undos,
     )
-    draining = threading.Event()
-    trail = Trail(metadata, days=settings.audit_days)
+    trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
+    pushes = _pushes(settings, kept, engines.stager, worker, loader)
+    services = Services(
+        pushes=pushes,
+        undos=undos,
+        schemas=Schemas(kept.metadata, engines.tables, worker.stage),
+        audit=kept.metadata.audit,
+        settings=settings.model_dump(),
+        note=lambda entry, hurry: trail.note(entry, hurry=hurry),
+        ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
+        rehearsal=rehearsal,
+        confinement=_confinement(),
+        **_after_a_push(settings, kept, engines.stager, worker, loader, pushes),
+        **_reading(settings, kept, engines.tables),
+        **_access(settings, kept.metadata, trail),
+    )
+    return Parts(kept.metadata, engines.tables, engines, reducer, worker, trail, services, draining)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the data folder holds beside the lakes."""
+
+    folder: Path
+    metadata: Metadata
+    chunks: DiskChunks
+    rejects: RejectFiles
+
+
+def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables) -> None:
+    known = {pool.id for pool in metadata.pools.list()}
+    for entry in pools_folder.iterdir():
+        if entry.name not in known:
+            tables.drop_pool(entry.name)  # a crash came between its row and its files
+
+
+def _staging(settings: Settings, kept: Kept, engines: Engines) -> Staging:
+    celonis = settings.string_profile is StringProfile.CELONIS
+    return Staging(
+        kept.metadata,
+        kept.chunks,
+        engines.tables,
+        engines.stager,
+        StagingFolder(kept.folder / "pools"),
+        kept.rejects,
+        CELONIS_STRING_LENGTH if celonis else None,
+    )
+
+
+def _loader(
+    settings: Settings,
+    kept: Kept,
+    engines: Engines,
+    reducer: Reducer,
+    staging: Staging,
+    rehearsal: Rehearsal | None,
+) -> Loader:
+    parts = (
+        kept.metadata,
+        kept.chunks,
+        engines.tables,
+        reducer,
+        staging.again,
+        staging.folder,
+        timedelta(hours=settings.keep_failed_hours),
+    )
+    return DoomedLoader(*parts, faults=rehearsal.faults) if rehearsal else Loader(*parts)
+
+
+def _pushes(settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader) -> Pushes:
+    return Pushes(
+        kept.metadata,
+        kept.chunks,
+        stager,
+        _quotas(settings, kept.metadata, kept.folder / "pools"),
+        worker.stage,
+        worker.wake,
+        worker.forget,
+        kept.rejects,
+        worker.await_staged,
+        loader.preview,
+        settings.sql_seconds,
+    )
+
+
+def _after_a_push(
+    settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader, pushes: Pushes
+) -> dict[str, Any]:
+    """What may be done with a job besides, and the uploads that become its chunks."""
+    metadata, chunks = kept.metadata, kept.chunks
+    parts = DiskParts(kept.folder / "uploads", min_free_bytes=settings.min_free_disk_bytes)
+    return {
+        "replays": Replays(metadata, chunks, kept.rejects, pushes, settings.max_chunk_bytes, worker.stage),
+        "retries": Retries(metadata, chunks, stager, pushes, worker.stage),
+        "cancels": Cancels(pushes, loader.keep_failed, loader.clean_up, worker.await_ended),
+        "uploads": Uploads(
+            metadata,
+            parts,
+            pushes,
+            most=settings.max_unfinished_uploads,
+            keep=timedelta(hours=settings.upload_hours),
+        ),
+    }
+
+
+def _reading(settings: Settings, kept: Kept, tables: DuckLakeTables) -> dict[str, Any]:
+    pools = Pools(kept.metadata, tables, settings.sql_rows, settings.sql_seconds)
+    return {
+        "pools": pools,
+        "profiles": Profiles(pools),
+        "overview": Overview(kept.metadata, kept.folder, settings.min_free_disk_bytes),
+    }
+
+
+def _access(settings: Settings, metadata: Metadata, trail: Trail) -> dict[str, Any]:
     tokens = Tokens(
         metadata,
         lifetime=timedelta(hours=settings.token_hours),
         key_life=timedelta(days=settings.token_key_days),
     )
-    pushes = Pushes(
-        metadata,
-        chunks,
-        stager,
-        _quotas(settings, metadata, pools_folder),
-        worker.stage,
-        worker.wake,
-        worker.forget,
-        rejects,
-        worker.await_staged,
-        loader.preview,
-        settings.sql_seconds,
-    )
-    pools = Pools(metadata, tables, settings.sql_rows, settings.sql_seconds)
-    services = Services(
-        pushes=pushes,
-        replays=Replays(metadata, chunks, rejects, pushes, settings.max_chunk_bytes, worker.stage),
-        uploads=Uploads(
-            metadata,
-            DiskParts(folder / "uploads", min_free_bytes=settings.min_free_disk_bytes),
-            pushes,
-            most=settings.max_unfinished_uploads,
-            keep=timedelta(hours=settings.upload_hours),
-        ),
-        retries=Retries(metadata, chunks, stager, pushes, worker.stage),
-        cancels=Cancels(pushes, keep_failed, loader.clean_up, worker.await_ended),
-        undos=undos,
-        pools=pools,
-        schemas=Schemas(metadata, tables, worker.stage),
-        access=Access(metadata, tokens, trail.used),
-        keys=KeyRing(metadata),
-        tokens=tokens,
-        audit=metadata.audit,
-        overview=Overview(metadata, folder, settings.min_free_disk_bytes),
-        profiles=Profiles(pools),
-        sessions=Sessions(metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
-        settings=settings.model_dump(),
-        note=lambda entry, hurry: trail.note(entry, hurry=hurry),
-        ready=lambda: not draining.is_set() and worker.alive and metadata.ping(),
-        rehearsal=rehearsal,
-        confinement=_confinement(),
-    )
-    return Parts(metadata, tables, engines, reducer, worker, trail, services, draining)
+    return {
+        "access": Access(metadata, tokens, trail.used),
+        "keys": KeyRing(metadata),
+        "tokens": tokens,
+        "sessions": Sessions(metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
+    }
 
 
 def _temp(folder: Path) -> Path:

@@ -52,16 +52,6 @@ def after(api: httpx.Client, count: int = 1, **wanted: Any) -> list[dict[str, An
 # -- what is in it -------------------------------------------------------------------------------------
 
 
-def test_a_forged_request_is_there(server: RunningServer, api: httpx.Client) -> None:
-    forged = {"Cookie": "session=x", "Sec-Fetch-Site": "cross-site"}
-    reply = httpx.post(f"{server.url}/api/v1/keys", json={}, headers=forged)
-    assert reply.status_code == 403
-    [entry] = after(api, action="turned-away")
-    assert (entry["status"], entry["code"]) == (403, "forbidden")
-    assert entry["request"] == reply.headers["x-request-id"]
-    assert entry["request"] == reply.json()["reference"]
-
-
 def test_what_an_administrator_did_is_there_with_the_answer(api: httpx.Client) -> None:
     reply = api.post("/api/v1/keys", json={"name": "x", "permissions": ["push"]})
     [entry] = book(api, subject=reply.json()["id"])
@@ -229,3 +219,13 @@ def test_starts_and_stops_are_there_so_that_a_kill_is_seen(tmp_path: Path) -> No
         server.start()
         with server.client() as api:
             assert [e["action"] for e in book(api)][::-1] == [STARTED, STOPPED, STARTED, STARTED]
+
+
+def test_a_forged_request_is_there(server: RunningServer, api: httpx.Client) -> None:
+    forged = {"Cookie": "session=x", "Sec-Fetch-Site": "cross-site"}
+    reply = httpx.post(f"{server.url}/api/v1/keys", json={}, headers=forged)
+    assert reply.status_code == 403
+    [entry] = after(api, action="turned-away")
+    assert (entry["status"], entry["code"]) == (403, "forbidden")
+    assert entry["request"] == reply.headers["x-request-id"]
+    assert entry["request"] == reply.json()["reference"]

@@ -18,8 +18,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield Stage(server, api).open()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Of a file alone: as long as it lives, its event loop is in the way of every test that runs one."""
     with sync_playwright() as playwright:
         running = launch(playwright)
         yield running
@@ -34,7 +35,7 @@ def guest(browser: Browser, stage: Stage) -> Iterator[Person]:
         somebody.assert_at_peace()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def signed_in(browser: Browser, stage: Stage) -> dict[str, object]:
     """The cookies of an administrator, so that not every test signs in."""
     with person(browser, stage.server.url) as somebody:
@@ -42,7 +43,7 @@ def signed_in(browser: Browser, stage: Stage) -> dict[str, object]:
         return dict(somebody.context.storage_state())
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def at_the_desk(browser: Browser, stage: Stage, signed_in: dict[str, object]) -> Iterator[Person]:
     with person(browser, stage.server.url, storage_state=signed_in, reduced_motion="reduce") as somebody:
         yield somebody

@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import httpx
 import pandas as pd
@@ -16,6 +17,7 @@ from contract.pycelonis import PyCelonis
 from docs import standin
 from docs.pages import ROOT, blocks_of, commands, environment, run, write_files
 from harness import RunningServer, create_pool, sql, wait_for
+from headrace.client import Pool
 
 RUN = {"curl": "curl", "requests": "python3", "java": "javac", "node": "node", "kafka": "python3"}
 OTHERWISE = {"pycelonis", "low-code"}
@@ -102,7 +104,7 @@ def test_the_python_client(
     server: RunningServer, api: httpx.Client, pool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its page names the server and the pool of its reader; the rest is run as it stands."""
-    [snippet] = [block.text for block in blocks_of("client.md") if block.language == "python"]
+    snippet, _ = [block.text for block in blocks_of("client.md") if block.language == "python"]
     (tmp_path / "orders").mkdir()
     (tmp_path / "orders" / "1.csv").write_text("id,n\na,1\nb,2\n")
     monkeypatch.chdir(tmp_path)
@@ -117,3 +119,11 @@ def test_the_python_client(
     exec(mine, names)
     names["pool"].calls.close()
     assert sql(api, pool, "SELECT id, n FROM orders ORDER BY id") == [["b", "20"], ["c", "30"]]
+
+
+def test_what_the_python_client_does_with_jobs() -> None:
+    """Each wants a job in a state of its own; that they work is tested beside the client."""
+    _, snippet = [block.text for block in blocks_of("client.md") if block.language == "python"]
+    pool = create_autospec(Pool, instance=True)
+    exec(snippet, {"pool": pool, "job_id": "x"})
+    assert len(pool.method_calls) == len(snippet.splitlines())

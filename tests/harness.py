@@ -9,10 +9,12 @@ import io
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -201,6 +203,16 @@ def parquet(table: pa.Table | dict[str, list[Any]], **options: Any) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.table(table) if isinstance(table, dict) else table, file, **options)
     return file.getvalue()
+
+
+@contextmanager
+def held(server: RunningServer, pool: str) -> Iterator[None]:
+    """Another process writes to the pool's catalog: no load of it comes to its commit."""
+    path = server.data_dir / "pools" / pool / "catalog.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 # -- looking, by our own API ---------------------------------------------------------------------------

@@ -104,6 +104,12 @@ def changed(spec: PushSpec, changes: Changes) -> PushSpec:
     return replace(spec, **said)
 
 
+def retryable(job: Job) -> bool:
+    """Whether the job has chunks that a retry would take."""
+    kept = job.chunks_until is not None and job.chunks_until > now()
+    return job.status is JobStatus.ERROR and kept and not job.retried_by and job.deleted_at is None
+
+
 def _refuse(job: Job) -> None:
     if job.retried_by:
         raise NotRetryable(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 
 from playwright.sync_api import expect
 
 from console.browser import Person
 from console.door import inside, proof_of
 from console.stage import ORDERS, WRONG_DATES, Stage
-from harness import create_pool, own_job, run_job, sql, wait_for
+from harness import RunningServer, create_pool, own_job, run_job, sql, wait_for
 
 
 def test_reasons_are_counted_and_cells_marked(admin: Person, stage: Stage) -> None:
@@ -68,17 +69,37 @@ def test_as_they_are(stage: Stage) -> None:
         assert client.post(f"{at}/replay", data={"csrf": proof_of(client, at)}).status_code == 409
 
 
-def test_of_a_job_in_error_a_new_one_asks_for_it(admin: Person, stage: Stage) -> None:
-    pool = create_pool(stage.api, "asked anew")
+def test_a_job_in_error_runs_again_with_one_click(admin: Person, stage: Stage) -> None:
+    pool = create_pool(stage.api, "run again")
     failed = run_job(stage.api, pool, "invoices", [WRONG_DATES], fileType="CSV", tableSchema=ORDERS)["id"]
     admin.open(stage.at(f"/jobs/{failed}/rejects", pool))
-    expect(admin.page.get_by_text("Nothing of this job was loaded")).to_be_visible()
+    expect(admin.page.get_by_text("Nothing of this job was loaded")).to_contain_text("the chunks that were")
     admin.page.get_by_role("button", name="Read day as dd.MM.yyyy").click()
-    expect(admin.page.get_by_role("status").locator(".state")).to_have_text("NEW")
-    job = own_job(stage.api, pool, admin.page.url.rpartition("/")[2])
+    expect(admin.page.get_by_role("status").locator(".state")).to_have_text("DONE")
+    days = sql(stage.api, pool, "SELECT id, CAST(day AS VARCHAR) FROM invoices ORDER BY id")
+    assert days == [[1, "2024-01-31"], [2, "2024-02-28"], [3, "2023-12-24"]]
+    assert own_job(stage.api, pool, failed)["retriedBy"] == admin.page.url.rpartition("/")[2]
+    admin.open(stage.at(f"/jobs/{failed}/rejects", pool))
+    expect(admin.page.get_by_text("These rows were sent again")).to_be_visible()
+    assert admin.page.locator("main button").count() == 0
+
+
+def test_of_a_job_whose_chunks_are_gone_a_new_one_asks_for_it(stage: Stage, tmp_path: Path) -> None:
+    data, env = tmp_path / "data", {"HEADRACE_KEEP_FAILED_HOURS": "0"}
+    with RunningServer(data, env=env) as server, server.client() as api:
+        pool = create_pool(api, "asked anew")
+        failed = run_job(api, pool, "invoices", [WRONG_DATES], fileType="CSV", tableSchema=ORDERS)["id"]
+        with inside(server, server.admin_key) as client:
+            at = stage.at(f"/jobs/{failed}/rejects", pool)
+            assert "send the file to it again" in client.get(at).text
+            form = {"csrf": proof_of(client, at), "code": "value-does-not-fit", "column": "day"}
+            reply = client.post(f"{at}/replay", data=form)
+            assert reply.status_code == 303
+            assert "Retry</button>" not in client.get(stage.at(f"/jobs/{failed}", pool)).text
+        job = own_job(api, pool, reply.headers["location"].rpartition("/")[2])
     [column] = job["csvParsingOptions"]["additionalColumnOptions"]
     assert (column["columnName"], column["dateFormat"]) == ("day", "dd.MM.yyyy")
-    assert job["targetName"] == "invoices"
+    assert (job["targetName"], job["status"]) == ("invoices", "NEW")
 
 
 def test_all_of_them_as_a_file(admin: Person, stage: Stage) -> None:

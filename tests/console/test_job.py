@@ -14,7 +14,9 @@ from playwright.sync_api import expect
 from console.browser import Person
 from console.door import inside, proof_of
 from console.stage import ORDERS, WRONG_DATES, Stage, orders
-from harness import create_job, create_pool, own_job, run_job, wait_for
+from harness import add_chunk, create_job, create_pool, execute, held, own_job, run_job, sql, wait_for
+
+ENDS = ("cancel", "retry", "undo")
 
 
 def facts(admin: Person) -> dict[str, str]:
@@ -132,7 +134,7 @@ def test_clone_and_delete(admin: Person, stage: Stage) -> None:
     assert (entry["name"], entry["pool"], entry["status"]) == ("admin", pool, 303)
 
 
-@pytest.mark.parametrize("what", ["execute", "delete", "clone", "chunks", "rejects/replay", "types"])
+@pytest.mark.parametrize("what", ["execute", "delete", "clone", "chunks", "rejects/replay", "types", *ENDS])
 def test_a_reader_has_no_buttons_and_no_way_around(stage: Stage, what: str) -> None:
     at = stage.at(f"/jobs/{stage.jobs['new']}")
     with inside(stage.server, stage.reader) as client:
@@ -150,3 +152,63 @@ def test_a_job_that_cannot_be_executed_says_so(stage: Stage) -> None:
         reply = client.post(f"{at}/execute", data={"csrf": proof_of(client, at)})
         assert reply.status_code == 409
         assert re.search(r'role="alert">\s*<h1>Only a NEW job can be executed', reply.text)
+
+
+# -- called off, run again, taken back -----------------------------------------------------------------
+
+
+def test_cancel(admin: Person, stage: Stage) -> None:
+    pool = create_pool(stage.api, "called off")
+    run_job(stage.api, pool, "t", [b"a\n1\n"], fileType="CSV")
+    running, waiting = (create_job(stage.api, pool, "t", fileType="CSV")["id"] for _ in range(2))
+    for job in (running, waiting):
+        add_chunk(stage.api, pool, job, b"a\n2\n")
+    with held(stage.server, pool):
+        for job in (running, waiting):
+            execute(stage.api, pool, job)
+        admin.open(stage.at(f"/jobs/{waiting}", pool))
+        admin.page.once("dialog", lambda dialog: dialog.accept())
+        admin.page.get_by_role("button", name="Cancel").click()
+        expect(admin.page.get_by_role("status")).to_contain_text("cancelled")
+        expect(admin.page.get_by_role("button", name="Cancel")).to_have_count(0)
+    [entry] = wait_for(
+        lambda: stage.api.get("/api/v1/audit", params={"action": "cancel-job", "job": waiting}).json()
+    )
+    assert (entry["name"], entry["pool"], entry["status"]) == ("admin", pool, 303)
+    admin.page.get_by_role("button", name="Retry").click()
+    expect(admin.page.get_by_role("status").locator(".state")).to_have_text("DONE")
+    assert admin.page.url.rpartition("/")[2] != waiting
+    admin.open(stage.at(f"/jobs/{waiting}", pool))
+    admin.page.get_by_role("link", name="it was run again").click()
+    expect(admin.page.get_by_text(f"Runs the job {waiting} again.")).to_be_visible()
+
+
+def test_undo_shows_first_what_it_does(admin: Person, stage: Stage) -> None:
+    pool = create_pool(stage.api, "taken back")
+    keyed = {"fileType": "CSV", "keys": ["k"]}
+    run_job(stage.api, pool, "t", [b"k,v\n1,a\n"], **keyed)
+    job = run_job(stage.api, pool, "t", [b"k,v\n1,A\n2,b\n"], type="DELTA", **keyed)["id"]
+    admin.open(stage.at(f"/jobs/{job}", pool))
+    admin.page.get_by_role("link", name="Undo").click()
+    row = admin.page.get_by_role("region", name="Tables").locator("tbody tr")
+    assert row.locator("th, td").all_inner_texts() == ["t", "as it was before this job", "2", "1", "1"]
+    assert sql(stage.api, pool, "SELECT count(*) FROM t") == [[2]]
+    admin.page.get_by_role("button", name="Undo it").click()
+    expect(admin.page.get_by_role("status")).to_contain_text("undone")
+    expect(admin.page.get_by_role("link", name="Undo")).to_have_count(0)
+    assert sql(stage.api, pool, "SELECT k, v FROM t") == [["1", "a"]]
+    admin.open(stage.at("/tables/t", pool))
+    newest = admin.page.get_by_role("region", name="Versions").locator("tbody tr").first
+    expect(newest).to_contain_text(f"undo of {job}")
+
+
+def test_undo_needs_no_script_and_says_why_not(stage: Stage) -> None:
+    at = stage.at(f"/jobs/{stage.jobs['replaced']}/undo")
+    with inside(stage.server, stage.pusher) as client:
+        reply = client.get(at)
+        assert (reply.status_code, "not-undoable" in reply.text) == (409, True)
+        last = stage.at(f"/jobs/{stage.jobs['updated']}/undo")
+        assert f'<form method="post" action="{last}">' in client.get(last).text
+    with inside(stage.server, stage.reader) as client:
+        assert client.get(last).status_code == 403
+    assert own_job(stage.api, stage.pool, stage.jobs["updated"])["undoneAt"] is None

@@ -10,8 +10,7 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from contract.test_retries import held
-from harness import PUSH, RunningServer, add_chunk, create_job, execute, run_job
+from harness import PUSH, RunningServer, add_chunk, create_job, execute, held, run_job
 from headrace.web.answers import Problem
 from headrace.web.description import TOLD, operation_id
 from headrace.web.routes import OPEN, ROUTES, TEST_ROUTES

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from harness import (
     create_job,
     create_pool,
     execute,
+    held,
     new_key,
     own_job,
     run_job,
@@ -186,16 +185,6 @@ def test_a_key_of_one_table_moves_nothing_to_another(
 
 
 # -- cancel --------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def held(server: RunningServer, pool: str) -> Iterator[None]:
-    """Another process writes to the pool's catalog: no load of it comes to its commit."""
-    path = server.data_dir / "pools" / pool / "catalog.sqlite"
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
-        other.execute("ROLLBACK")
 
 
 def test_a_job_that_runs_is_called_off_before_its_commit(

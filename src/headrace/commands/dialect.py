@@ -1,4 +1,4 @@
-"""How a CSV is written and what its columns are: the options of ``push`` and of ``rejects replay``."""
+"""How a CSV is written and what its columns are: options of ``push`` and of what sends again."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ def schema(types: Sequence[str] | None, table: str) -> dict[str, Any] | None:
     if not types:
         return None
     return {"tableName": table, "columns": [_column(said) for said in types]}
+
+
+def corrected(declared: dict[str, Any] | None, types: Sequence[str]) -> dict[str, Any]:
+    """The tableSchema of a job with these types in it; its other columns stay as they were. Raises Stop."""
+    columns = {column["columnName"].casefold(): column for column in (declared or {}).get("columns") or ()}
+    for column in map(_column, types):
+        known = columns.get(column["columnName"].casefold(), {})
+        columns[column["columnName"].casefold()] = {**known, **column}
+    return {**(declared or {}), "columns": list(columns.values())}
 
 
 def _column(said: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``headrace jobs``: what was pushed, and what became of it."""
+"""``headrace jobs``: what was pushed, what became of it, and how it is called off, run again, taken back."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headrace.commands.asking import PoolName, ProfileName
+from headrace.commands import dialect
+from headrace.commands.asking import PoolName, ProfileName, confirmed
 from headrace.commands.asking import pool as chosen_pool
-from headrace.commands.ending import Code, Stop, rejected, rejects_of
+from headrace.commands.ending import Code, Stop, rejected, rejects_of, warn
 from headrace.commands.output import Format, Output, plain, show, show_one
 
 if TYPE_CHECKING:
     from headrace.client import Pool
 
-app = typer.Typer(help="Push jobs: list, look at, follow.", no_args_is_help=True)
+app = typer.Typer(help="Push jobs: list, look at, follow, cancel, retry, undo.", no_args_is_help=True)
 
 JobId = Annotated[str, typer.Argument(help="the id of a job, as 'jobs ls' shows it")]
 
+_TAKEN_BACK = ("name", "connection", "change", "removed", "restored", "rows")
 _COLUMNS = ("id", "table", "type", "status", "rows", "rejected", "finished", "error")
 
 
@@ -66,6 +68,77 @@ def watch(
     end_as(found)
 
 
+@app.command()
+def cancel(
+    job: JobId, pool: PoolName = None, profile: ProfileName = None, output: Output = Format.TABLE
+) -> None:
+    """Call off a job that waits or runs, before its commit. The exit code is 0 if that came in time."""
+    with chosen_pool(profile, pool) as there:
+        found = there.cancel(job)
+        if found["status"] != "ERROR":
+            found = followed(there, job)
+    show_one(found if output is Format.JSON else _told(found), output)
+    if found["errorCode"] != "cancelled":
+        raise Stop(f"the job had ended already: {found['errorCode'] or found['status']}.")
+
+
+@app.command()
+def retry(
+    job: JobId,
+    pool: PoolName = None,
+    separator: dialect.Separator = None,
+    quote: dialect.Quote = None,
+    charset: dialect.Charset = None,
+    decimal: dialect.Decimal = None,
+    thousands: dialect.Thousands = None,
+    date_format: dialect.DateFormat = None,
+    type: dialect.ColumnTypes = None,
+    allow_rejects: dialect.AllowRejects = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="until the new job has ended")] = True,
+    profile: ProfileName = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Run a job in ERROR again, once, with the chunks that it has sent; what is not said stays as it was."""
+    options = dialect.csv_options(
+        separator=separator,
+        quote=quote,
+        charset=charset,
+        decimal=decimal,
+        thousands=thousands,
+        date_format=date_format,
+    )
+    with chosen_pool(profile, pool) as there:
+        columns = dialect.corrected(there.job(job)["tableSchema"], type) if type else None
+        changes = dialect.given(csvParsingOptions=options, tableSchema=columns, maxRejectedRows=allow_rejects)
+        found = there.retry(job, **changes)
+        if wait:
+            found = followed(there, found["id"])
+    show_one(found if output is Format.JSON else _told(found), output)
+    end_as(found)
+
+
+@app.command()
+def undo(
+    job: JobId,
+    pool: PoolName = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would happen, change nothing")] = False,
+    profile: ProfileName = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Take back what the last job of its tables did: they become what they were before it."""
+    with chosen_pool(profile, pool) as there:
+        if not dry_run:
+            if not yes:
+                _say_before(there.undo(job, preview=True))
+            confirmed("Undo this job?", yes=yes)
+        found = there.undo(job, preview=dry_run)
+    if output is Format.JSON:
+        show_one(found, output)
+    else:
+        show(found["tables"], _TAKEN_BACK, output)
+
+
 # -- what ends ------------------------------------------------------------------------------------------
 
 
@@ -87,6 +160,16 @@ def end_as(job: dict[str, Any]) -> None:
         raise Stop(f"the job ended in ERROR ({job['errorCode']}):\n{first}", code=Code.FAILED, then=then)
     if rows := (job["counts"] or {}).get("rejected", 0):
         rejected(job["id"], rows)
+
+
+def _say_before(undoing: dict[str, Any]) -> None:
+    """What a person should know before they say yes, on stderr as the question is."""
+    for table in undoing["tables"]:
+        name, removed, restored = table["name"], table["removed"], table["restored"]
+        if table["change"] == "dropped":
+            warn(f"the table {name} would go, with its {removed} rows; this job made it.")
+        else:
+            warn(f"{name}: {removed} rows would go, {restored} come back; then it has {table['rows']}.")
 
 
 # -- how it is shown ------------------------------------------------------------------------------------
@@ -119,5 +202,8 @@ def _told(job: dict[str, Any]) -> dict[str, Any]:
         ],
         "cut": [f"{c['rows']} of {c['column']} to {c['length']}" for c in job["cuts"]],
         "replayed by": job["replayedBy"],
+        "retried by": job["retriedBy"],
+        "may be retried until": job["retryUntil"],
+        "undone": job["undoneAt"],
         "logs": job["logs"],
     }

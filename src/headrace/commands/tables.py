@@ -114,10 +114,10 @@ def versions(
     profile: ProfileName = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """The versions of a table that can be read, newest first, with the job that made each."""
+    """The versions of a table, newest first, with the job that made each, or that an undo took back."""
     with chosen_pool(profile, pool) as there:
         found = there.table(table, connection).describe()["versions"]
-    show(found, ["version", "at", "change", "job"], output)
+    show(found, ["version", "at", "change", "job", "undo"], output)
 
 
 # -- the SQL of it --------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""One job: how far it is, what it did, what was asked, and what can be done with it."""
+"""One job: how far it is, what it did, what was asked, and what can be done with it.
+
+``undo.py`` has what takes it back.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Form, Request, Response
 from fastapi.responses import JSONResponse
 
@@ -18,22 +22,28 @@ from headrace.console.sessions import ROOT
 from headrace.console.showing import segment
 from headrace.model import Chunk, ChunkState, ChunkType, Job, JobStatus, Permission
 from headrace.permissions import effective
+from headrace.retries import retryable
 from headrace.schemas import Planned
 from headrace.telling import rows_of
 from headrace.web import wire
 from headrace.web.context import Asking, Use
+from headrace.web.ends import TAKING_BACK
 from headrace.web.noting import Note
 from headrace.web.receiving import receive
 
 
 @dataclass(frozen=True)
 class Action:
-    """A button: what it says, where its form goes, and what is asked before; '' asks nothing."""
+    """A button: what it says, where its form goes, and what is asked before; '' asks nothing.
+
+    ``opens``: a page that asks, and not a form.
+    """
 
     label: str
     path: str
     asks: str = ""
     strong: bool = False
+    opens: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,12 @@ def actions_of(job: Job, chunks: Sequence[Chunk]) -> list[Action]:
     at, found = path_of(job), []
     if job.status is JobStatus.NEW and job.deleted_at is None:
         found += [Action("Execute", f"{at}/execute", strong=True)] if chunks else []
+    if _cancellable(job):
+        found.append(Action("Cancel", f"{at}/cancel", asks="Cancel this job? Nothing of it is loaded."))
+    if retryable(job):
+        found.append(Action("Retry", f"{at}/retry", strong=True))
+    if job.status is JobStatus.DONE and not (job.undone_at or job.undo_began_at):
+        found.append(Action("Undo", f"{at}/undo", opens=True))
     if job.status.final:
         found.append(Action("Clone", f"{at}/clone"))
     if job.deleted_at is None:
@@ -97,12 +113,17 @@ def actions_of(job: Job, chunks: Sequence[Chunk]) -> list[Action]:
     return found
 
 
+def _cancellable(job: Job) -> bool:
+    waits = job.status in (JobStatus.QUEUED, JobStatus.RUNNING)
+    return waits and job.cancel_asked_at is None and job.deleted_at is None
+
+
 _DELETING = {
     JobStatus.NEW: "Delete this job and its chunks?",
     JobStatus.QUEUED: "Delete this job before it runs?",
     JobStatus.RUNNING: "Hide this job from clients? It goes on.",
     JobStatus.DONE: "Hide this job from clients? Its rows stay.",
-    JobStatus.ERROR: "Hide this job from clients?",
+    JobStatus.ERROR: "Hide this job from clients? The chunks that it keeps go.",
 }
 
 
@@ -126,10 +147,22 @@ def delete_job(pool_id: str, job_id: str, use: Use) -> Response:
 
 def clone_job(pool_id: str, job_id: str, use: Use, key: Asking, note: Note) -> Response:
     """A NEW job that asks for the same; its chunks are to be sent anew."""
-    job = use.pushes.ledger_entry(pool_id, job_id)
-    clone = use.pushes.create(pool_id, job.spec, key)
+    clone = use.retries.clone(pool_id, job_id, {}, key)
     note.subject = clone.id
     return see(path_of(clone))
+
+
+def retry_job(pool_id: str, job_id: str, use: Use, key: Asking, note: Note) -> Response:
+    """A new job with the chunks of this one, as it was; ``rejects.py`` has the one with a correction."""
+    job = use.retries.retry(pool_id, job_id, {}, key)
+    note.subject = job.id
+    return see(path_of(job))
+
+
+async def cancel_job(pool_id: str, job_id: str, use: Use) -> Response:
+    """The page of the job says how it ended, or goes on until it has."""
+    job = await to_thread.run_sync(use.cancels.cancel, pool_id, job_id, limiter=TAKING_BACK)
+    return see(path_of(job))
 
 
 async def push_chunk(pool_id: str, job_id: str, request: Request) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from headrace.console import admin, importing, job, jobs, rejects, signing, sql, start, tables
+from headrace.console import admin, importing, job, jobs, rejects, signing, sql, start, tables, undo
 from headrace.console.rendering import Page, PageRoute, rendered
 from headrace.console.sessions import ROOT, at_the_door, by_cookie, door, genuine
 from headrace.model import Permission
@@ -41,6 +41,10 @@ PAGES = (
     Page("POST", _JOB + "/execute", job.execute_job, PUSH, "jobs"),
     Page("POST", _JOB + "/delete", job.delete_job, PUSH, "jobs"),
     Page("POST", _JOB + "/clone", job.clone_job, PUSH, "jobs"),
+    Page("POST", _JOB + "/cancel", job.cancel_job, PUSH, "jobs"),
+    Page("POST", _JOB + "/retry", job.retry_job, PUSH, "jobs"),
+    Page("GET", _JOB + "/undo", undo.preview_undo, PUSH, "jobs", template="undo.html"),
+    Page("POST", _JOB + "/undo", undo.undo_job, PUSH, "jobs"),
     Page("POST", _JOB + "/chunks", job.push_chunk, PUSH, "jobs"),
     Page("GET", _JOB + "/rejects", rejects.list_rejects, READ, "jobs", template="rejects.html"),
     Page("GET", _JOB + "/rejects.csv", rejects.download_rejects, READ, "jobs"),

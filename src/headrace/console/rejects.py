@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -19,6 +19,7 @@ from headrace.model import CsvOptions, Job, JobStatus, Permission
 from headrace.permissions import effective
 from headrace.rejected import Alike, Reason, ToldReject
 from headrace.replays import Corrections
+from headrace.retries import retryable
 from headrace.web.context import Asking, Offset, Use
 from headrace.web.jobs import RejectFormat, get_rejects
 
@@ -61,8 +62,18 @@ class RejectsPage:
 
     @property
     def replays(self) -> bool:
-        """Rejects of a job that was loaded are sent again; else the whole job has to come anew."""
+        """Rejects of a job that was loaded are sent again; else the whole job runs again, or comes anew."""
         return self.job.status is JobStatus.DONE
+
+    @property
+    def retries(self) -> bool:
+        """Its chunks are there still."""
+        return retryable(self.job)
+
+    @property
+    def again(self) -> str | None:
+        """The job that these rows are in now."""
+        return self.job.replayed_by if self.replays else self.job.retried_by
 
     @property
     def total(self) -> int:
@@ -108,20 +119,25 @@ def replay_rejects(
     column: Annotated[str | None, Form()] = None,
     fix: Annotated[int, Form(ge=0)] = 0,
 ) -> Response:
-    """Send the rejects again with what is corrected; of a job in ERROR, a NEW one that asks for it."""
+    """Send the rejects again with what is corrected; a job in ERROR runs again, or a NEW one asks for it."""
     job = use.pushes.ledger_entry(pool_id, job_id)
     chosen = _chosen(use.pushes.reasons_of(pool_id, job_id), Alike(code, column or None), fix)
     if job.status is JobStatus.DONE:
-        columns = chosen.of_columns(job.spec.columns) if chosen else ()
-        csv = chosen.of_csv(CsvOptions()) if chosen else None
-        limits = {
-            "max_rejected_rows": job.spec.max_rejected_rows,
-            "max_rejected_share": job.spec.max_rejected_share,
-        }
-        corrections = replace(Corrections(columns, csv), **limits)  # type: ignore[arg-type]
-        return see(path_of(use.replays.replay(pool_id, job_id, corrections, key)))
+        return see(path_of(use.replays.replay(pool_id, job_id, _corrections(job, chosen), key)))
     spec = chosen.of_spec(job.spec) if chosen else job.spec
-    return see(path_of(use.pushes.create(pool_id, spec, key)))
+    changes = {"csv": spec.csv, "columns": spec.columns}
+    again = use.retries.retry if retryable(job) else use.retries.clone
+    return see(path_of(again(pool_id, job_id, changes, key)))
+
+
+def _corrections(job: Job, chosen: Fix | None) -> Corrections:
+    """As many rows may be bad as in the job."""
+    return Corrections(
+        chosen.of_columns(job.spec.columns) if chosen else (),
+        chosen.of_csv(CsvOptions()) if chosen else None,
+        job.spec.max_rejected_rows,
+        job.spec.max_rejected_share,
+    )
 
 
 def _chosen(reasons: Sequence[Reason], alike: Alike, fix: int) -> Fix | None:

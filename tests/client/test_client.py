@@ -221,11 +221,11 @@ def test_a_csv_that_cannot_be_cut_stays_whole(tmp_path: Path) -> None:
 
 # -- what is interrupted goes on -----------------------------------------------------------------------
 
-ROWS = int(os.environ.get("HEADRACE_CUT_ROWS", "400000"))
+MANY = int(os.environ.get("HEADRACE_CUT_ROWS", "400000"))
 CUTS = range(int(os.environ.get("HEADRACE_CUTS", "6")))
-BIG = pd.DataFrame({"id": range(ROWS), "text": [f"row {n % 1000}" for n in range(ROWS)]})
-PARTS = -(-ROWS // 100_000)
-WHOLE = [{"n": ROWS, "s": sum(range(ROWS)), "d": ROWS}]
+BIG = pd.DataFrame({"id": range(MANY), "text": [f"row {n % 1000}" for n in range(MANY)]})
+PARTS = -(-MANY // 100_000)
+WHOLE = [{"n": MANY, "s": sum(range(MANY)), "d": MANY}]
 HOW = How(part_bytes=1, at_once=3)  # a part for each step of rows
 
 
@@ -255,7 +255,7 @@ def test_a_push_goes_on_where_the_network_cut_it(
         def push() -> Any:
             return there.push(BIG, table="big", mode="delta", how=HOW)
 
-        proxy.allow(chance.randrange(2_000, 5 * ROWS))  # of some six bytes a row
+        proxy.allow(chance.randrange(2_000, 5 * MANY))  # of some six bytes a row
         with pytest.raises((Lost, httpx.TransportError)):
             push()
         assert proxy.spent
@@ -313,7 +313,7 @@ def test_other_data_does_not_go_on_with_the_old(server: RunningServer, mine: Poo
         other = BIG.assign(text="other")
         there.push(other, table="big", mode="delta", how=HOW)
     assert mine.sql("SELECT count(*) AS n, min(text) AS t, max(text) AS u FROM big") == [
-        {"n": ROWS, "t": "other", "u": "other"}
+        {"n": MANY, "t": "other", "u": "other"}
     ]
 
 
@@ -343,7 +343,7 @@ def test_a_server_that_is_busy_is_asked_again(server: RunningServer, mine: Pool)
         wait_for(lambda: proxy.spent, QUICK, "the cut")
         proxy.allow(None)
         pushing.join(60)
-    assert done and done[0].counts["inserted"] == ROWS
+    assert done and done[0].counts["inserted"] == MANY
 
 
 # -- afterwards ----------------------------------------------------------------------------------------

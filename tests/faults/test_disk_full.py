@@ -62,7 +62,8 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disk]:
     path = tmp_path_factory.mktemp("disk")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(path)], check=True)
     yield Disk(path)
-    subprocess.run(["umount", str(path)], check=True)
+    # the children of a server that has ended follow it in a moment
+    wait_for(lambda: subprocess.run(["umount", str(path)], check=False).returncode == 0, 30, "the unmounting")
 
 
 @pytest.fixture(scope="module")

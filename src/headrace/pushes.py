@@ -414,3 +414,22 @@ def not_honoured(spec: PushSpec) -> tuple[str, ...]:
             "upsertStrategy applies to a DELTA with keys; otherwise only its rule on new columns holds."
         )
     return tuple(lines)
+
+
+# -- jobs that follow others ---------------------------------------------------------------------------
+
+
+def follow_up(of: Job, spec: PushSpec, by: Key) -> Job:
+    """A QUEUED job that does again what another one did not, or not wholly; it orders rows as that one."""
+    at = now()
+    return Job(
+        str(uuid4()),
+        of.pool_id,
+        spec,
+        JobStatus.QUEUED,
+        at,
+        at,
+        created_by=by.id,
+        order_column=of.order_column,
+        queued_at=at,
+    )

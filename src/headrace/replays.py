@@ -29,7 +29,7 @@ from headrace.model import (
     PushSpec,
     now,
 )
-from headrace.pushes import Pushes, check, not_honoured
+from headrace.pushes import Pushes, check, follow_up, not_honoured
 from headrace.rejected import RejectFiles
 from headrace.replayrows import Rows
 
@@ -89,7 +89,7 @@ class Replays:
         csv = (of.spec.csv or CsvOptions()).corrected(corrections.csv)
         spec = corrected(of.spec, corrections, csv)
         check(replace(spec, csv=csv))
-        job = _new_job(of, spec, by)
+        job = follow_up(of, spec, by)
         try:
             gathered = self._gather(of, job, csv)
             _refuse_rows(gathered, corrections)
@@ -189,21 +189,6 @@ def _logs(of: Job, gathered: Gathered) -> list[str]:
 
 
 # -- the new job ---------------------------------------------------------------------------------------
-
-
-def _new_job(of: Job, spec: PushSpec, by: Key) -> Job:
-    at = now()
-    return Job(
-        str(uuid4()),
-        of.pool_id,
-        spec,
-        JobStatus.QUEUED,
-        at,
-        at,
-        created_by=by.id,
-        order_column=of.order_column,
-        queued_at=at,
-    )
 
 
 def corrected(spec: PushSpec, corrections: Corrections, csv: CsvOptions) -> PushSpec:

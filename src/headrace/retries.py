@@ -29,7 +29,7 @@ from headrace.model import (
     PushSpec,
     now,
 )
-from headrace.pushes import Pushes, not_honoured, refuse_delete, refuse_without_keys
+from headrace.pushes import Pushes, follow_up, not_honoured, refuse_delete, refuse_without_keys
 from headrace.staging import Stager
 
 Changes = Mapping[str, Any]
@@ -58,7 +58,7 @@ class Retries:
         _refuse(of)
         spec = changed(of.spec, changes)
         self.pushes.admit(pool_id, spec, by)
-        job = _new_job(of, spec, by)
+        job = follow_up(of, spec, by)
         try:
             taken = list(self._taken_over(of, job, NO_LABEL if "file_type" in changes else None))
             crash_point("kept")
@@ -125,21 +125,6 @@ def _gone(job: Job) -> NotRetryable:
     return NotRetryable(
         f"The chunks of the job {job.id} are no longer kept: clone it, and push them anew.",
         hint="failed jobs keep their chunks for keep_failed_hours",
-    )
-
-
-def _new_job(of: Job, spec: PushSpec, by: Key) -> Job:
-    at = now()
-    return Job(
-        str(uuid4()),
-        of.pool_id,
-        spec,
-        JobStatus.QUEUED,
-        at,
-        at,
-        created_by=by.id,
-        order_column=of.order_column,
-        queued_at=at,
     )
 
 

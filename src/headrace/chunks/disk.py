@@ -43,8 +43,7 @@ class DiskChunks:
         path = self.path(chunk.job_id, chunk.id)
         path.parent.mkdir(exist_ok=True)
         os.link(self.path(of.job_id, of.id), path)
-        sync(path.parent)
-        sync(path.parent.parent)
+        _sync_name(path)
         return path
 
     def drop(self, job_id: str) -> None:
@@ -85,8 +84,7 @@ class IncomingFile:
             os.fsync(self._file.fileno())
             self._file.close()
             self._part.rename(self._path)
-            sync(self._path.parent)
-            sync(self._path.parent.parent)
+            _sync_name(self._path)
         except OSError as error:
             raise translated(error) from error
         return self._path
@@ -111,14 +109,19 @@ class LinkedFile:
         try:
             sync(self._source)
             self._path.hardlink_to(self._source)
-            sync(self._path.parent)
-            sync(self._path.parent.parent)
+            _sync_name(self._path)
         except OSError as error:
             raise translated(error) from error
         return self._path
 
     def discard(self) -> None:
         self._path.unlink(missing_ok=True)
+
+
+def _sync_name(path: Path) -> None:
+    """That the file has this name, and its folder its own."""
+    sync(path.parent)
+    sync(path.parent.parent)
 
 
 def translated(error: OSError) -> Exception:

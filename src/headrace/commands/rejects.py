@@ -74,7 +74,7 @@ def replay(
         date_format=date_format,
     )
     with chosen_pool(profile, pool) as there:
-        columns = dialect.schema(type, there.job(job)["targetName"])
+        columns = dialect.corrected(there.job(job)["tableSchema"], type) if type else None
         corrections = dialect.given(
             csvParsingOptions=options,
             tableSchema=columns,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from commands.running import cells, done, next_of
-from harness import run_job, sql
+from harness import own_job, run_job, sql
 
 pytestmark = pytest.mark.usefixtures("there")
 Filled = tuple[str, str]
@@ -45,3 +45,15 @@ def test_rejects_replay(api: httpx.Client, pool: str) -> None:
     assert told.err.splitlines()[-1] == "DONE"
     assert sql(api, pool, "SELECT sum(n) FROM t") == [[3.5]]
     assert "replayed" in done("rejects", "replay", job, "--pool", pool, code=1).err
+
+
+def test_a_type_corrects_its_column_alone(api: httpx.Client, pool: str) -> None:
+    spec: dict[str, Any] = {"fileType": "CSV", "keys": ["id"], "maxRejectedRows": 1}
+    columns = [{"columnName": "n", "columnType": "FLOAT"}, {"columnName": "d", "columnType": "DATE"}]
+    spec["tableSchema"] = {"columns": columns}
+    job = run_job(api, pool, "t", [b"id,n,d\n1,1,2024-01-01\n2,2;5,2024-01-02\n"], **spec)["id"]
+    said = ("--decimal", ";", "--type", "n=FLOAT", "-o", "json")
+    again = done("rejects", "replay", job, "--pool", pool, *said).json["id"]
+    schema = own_job(api, pool, again)["tableSchema"]["columns"]
+    assert {column["columnName"]: column["columnType"] for column in schema} == {"n": "FLOAT", "d": "DATE"}
+    assert sql(api, pool, "SELECT sum(n) FROM t") == [[3.5]]

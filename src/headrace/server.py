@@ -244,20 +244,31 @@ def build(
         undos=undos,
     )
     trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
-    pushes = _pushes(settings, kept, engines.stager, worker, loader)
+    pushes, tokens = _pushes(settings, kept, engines.stager, worker, loader), _tokens(settings, kept.metadata)
+    pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds)
     services = Services(
         pushes=pushes,
+        replays=Replays(
+            kept.metadata, kept.chunks, kept.rejects, pushes, settings.max_chunk_bytes, worker.stage
+        ),
+        retries=Retries(kept.metadata, kept.chunks, engines.stager, pushes, worker.stage),
+        cancels=Cancels(pushes, loader.keep_failed, loader.clean_up, worker.await_ended),
         undos=undos,
+        uploads=_uploads(settings, kept, pushes),
+        pools=pools,
+        profiles=Profiles(pools),
         schemas=Schemas(kept.metadata, engines.tables, worker.stage),
+        overview=Overview(kept.metadata, folder, settings.min_free_disk_bytes),
+        access=Access(kept.metadata, tokens, trail.used),
+        keys=KeyRing(kept.metadata),
+        tokens=tokens,
+        sessions=Sessions(kept.metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
         audit=kept.metadata.audit,
         settings=settings.model_dump(),
         note=lambda entry, hurry: trail.note(entry, hurry=hurry),
         ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
         rehearsal=rehearsal,
         confinement=_confinement(),
-        **_after_a_push(settings, kept, engines.stager, worker, loader, pushes),
-        **_reading(settings, kept, engines.tables),
-        **_access(settings, kept.metadata, trail),
     )
     return Parts(kept.metadata, engines.tables, engines, reducer, worker, trail, services, draining)
 
@@ -328,47 +339,22 @@ def _pushes(settings: Settings, kept: Kept, stager: Stager, worker: Worker, load
     )
 
 
-def _after_a_push(
-    settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader, pushes: Pushes
-) -> dict[str, Any]:
-    """What may be done with a job besides, and the uploads that become its chunks."""
-    metadata, chunks = kept.metadata, kept.chunks
-    parts = DiskParts(kept.folder / "uploads", min_free_bytes=settings.min_free_disk_bytes)
-    return {
-        "replays": Replays(metadata, chunks, kept.rejects, pushes, settings.max_chunk_bytes, worker.stage),
-        "retries": Retries(metadata, chunks, stager, pushes, worker.stage),
-        "cancels": Cancels(pushes, loader.keep_failed, loader.clean_up, worker.await_ended),
-        "uploads": Uploads(
-            metadata,
-            parts,
-            pushes,
-            most=settings.max_unfinished_uploads,
-            keep=timedelta(hours=settings.upload_hours),
-        ),
-    }
+def _uploads(settings: Settings, kept: Kept, pushes: Pushes) -> Uploads:
+    return Uploads(
+        kept.metadata,
+        DiskParts(kept.folder / "uploads", min_free_bytes=settings.min_free_disk_bytes),
+        pushes,
+        most=settings.max_unfinished_uploads,
+        keep=timedelta(hours=settings.upload_hours),
+    )
 
 
-def _reading(settings: Settings, kept: Kept, tables: DuckLakeTables) -> dict[str, Any]:
-    pools = Pools(kept.metadata, tables, settings.sql_rows, settings.sql_seconds)
-    return {
-        "pools": pools,
-        "profiles": Profiles(pools),
-        "overview": Overview(kept.metadata, kept.folder, settings.min_free_disk_bytes),
-    }
-
-
-def _access(settings: Settings, metadata: Metadata, trail: Trail) -> dict[str, Any]:
-    tokens = Tokens(
+def _tokens(settings: Settings, metadata: Metadata) -> Tokens:
+    return Tokens(
         metadata,
         lifetime=timedelta(hours=settings.token_hours),
         key_life=timedelta(days=settings.token_key_days),
     )
-    return {
-        "access": Access(metadata, tokens, trail.used),
-        "keys": KeyRing(metadata),
-        "tokens": tokens,
-        "sessions": Sessions(metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
-    }
 
 
 def _temp(folder: Path) -> Path:

@@ -13,6 +13,7 @@ import httpx
 import pyarrow as pa
 import pytest
 import requests
+from pydantic import TypeAdapter
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -21,6 +22,8 @@ from harness import PUSH, RunningServer, create_job, create_pool, execute, run_j
 from headrace.client import Client
 from headrace.errors import LoadFailed
 from headrace.testing import BadSeed, CannotStart, Server
+from headrace.web import faults
+from headrace.web.description import TOLD
 
 ROUTES = (("GET", "faults"), ("POST", "faults"), ("DELETE", "faults"), ("POST", "reset"), ("POST", "mark"))
 SEED: dict[str, Any] = {
@@ -164,6 +167,16 @@ def test_the_commands_of_the_document(server: Server, tmp_path: Path) -> None:
     listed = json.loads(said[said.index("[{") :])
     assert [fault["kind"] for fault in listed] == ["answer", "slow", "cut", "job-error"]
     assert server.faults.left() == []
+
+
+def test_the_answers_fit_what_is_told_of_them(server: Server, http: httpx.Client) -> None:
+    wished = {"kind": "slow", "seconds": 0.1, "path": "/nowhere", "times": 2}
+    added = http.post(f"{faults.PATH}/faults", json=wished)
+    listed = http.get(f"{faults.PATH}/faults")
+    for handler, reply in ((faults.add_fault, added), (faults.list_faults, listed)):
+        assert reply.status_code == TOLD[handler].status
+        TypeAdapter(TOLD[handler].answer).validate_json(reply.content)
+    assert listed.json() == [added.json()]
 
 
 # -- reset ---------------------------------------------------------------------------------------------

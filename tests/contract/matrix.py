@@ -115,7 +115,7 @@ send what these clients send, byte for byte where that matters, and hold the ans
 read. An operation is here if a request of the client succeeded; the tests behind it say what is compared.
 `make matrix` writes this page, and a test that sees something else than is written here fails.
 
-Real pycelonis, which the tests cannot install, was run by hand against version 0.2.0. What no client of
+Real pycelonis, which the tests cannot install, was run by hand against version 0.3.0. What no client of
 the list calls is in [the API](api.md), how to point clients here on [their pages](clients/index.md). `…`
 is `/integration/api/v1/data-push/{pool_id}`, under any of the three bases.
 """

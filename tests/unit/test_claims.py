@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from headrace.errors import Overloaded
 from headrace.metadata import Metadata
@@ -143,3 +145,23 @@ def test_a_queue_has_a_bound(queue: Queue) -> None:
     assert refused.status is JobStatus.NEW
     job = queue.claim()
     assert job and queue.jobs.queue(refused.id, None, START, most=3)
+
+
+def test_a_claim_walks_through_no_ended_job(queue: Queue) -> None:
+    """However many jobs a pool has had: all that is asked is found by an index of the jobs that wait."""
+    queue.push("a")
+    asked: list[tuple[str, Any]] = []
+    event.listen(
+        queue.engine,
+        "before_cursor_execute",
+        lambda *said: asked.append((str(said[2]), said[3])),
+        named=False,
+    )
+    assert queue.claim()
+    reads = [(text, values) for text, values in asked if text.startswith("SELECT")]
+    assert reads
+    with queue.engine.connect() as db:
+        for text, values in reads:
+            steps = [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+            [of_jobs] = [step for step in steps if step.split()[1] == "jobs"]
+            assert "jobs_by_status" in of_jobs or "jobs_being_undone" in of_jobs, text

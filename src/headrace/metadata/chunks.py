@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, or_, select, update
 
 from headrace.errors import JobLocked, KeyReused, TooLarge
 from headrace.metadata.codec import dump_report, read_report, read_spec
@@ -17,6 +17,25 @@ from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, Pu
 
 _TOLD_ONCE = "; others alike are not named."
 """A job may have thousands of chunks, each of them packed."""
+
+# asked with every chunk, and with every load: built once
+_OF_JOB = chunks.c.job_id == bindparam("job")
+_ADD = insert(chunks)
+_TAKES_CHUNKS = select(jobs.c.logs).where(
+    jobs.c.id == bindparam("job"), jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None)
+)
+_SO_FAR = select(func.max(chunks.c.number), func.sum(chunks.c.bytes)).where(_OF_JOB)
+_LIST = select(chunks).where(_OF_JOB).order_by(chunks.c.number)
+_WAITS = (
+    select(chunks.c.id)
+    .join(jobs, jobs.c.id == chunks.c.job_id)
+    .where(chunks.c.id == bindparam("chunk"), chunks.c.state == ChunkState.RECEIVED, may_still_run)
+)
+_SPEC = (
+    select(jobs.c.spec).join(chunks, jobs.c.id == chunks.c.job_id).where(chunks.c.id == bindparam("chunk"))
+)
+_CHANGE = update(chunks).where(chunks.c.id == bindparam("chunk"))
+_CHANGE_RECEIVED = _CHANGE.where(chunks.c.state == ChunkState.RECEIVED)
 
 
 class Chunks:
@@ -38,19 +57,17 @@ class Chunks:
             finish(db, chunk.id, chunk.received_at)
             if known := _known(db, chunk):
                 return known
-            new = (jobs.c.id == chunk.job_id) & (jobs.c.status == JobStatus.NEW) & jobs.c.deleted_at.is_(None)
-            job = db.execute(select(jobs.c.logs).where(new)).first()
+            job = db.execute(_TAKES_CHUNKS, {"job": chunk.job_id}).first()
             if job is None:
                 raise JobLocked
-            so_far = select(func.max(chunks.c.number), func.sum(chunks.c.bytes))
-            number, size = db.execute(so_far.where(chunks.c.job_id == chunk.job_id)).one()
+            number, size = db.execute(_SO_FAR, {"job": chunk.job_id}).one()
             if job_bytes:
                 of_job = promised(uploads.c.job_id == chunk.job_id, chunk.id)
                 size = (size or 0) + db.execute(of_job).scalar_one()
             if job_bytes and size + chunk.bytes > job_bytes:
                 raise TooLarge(f"All chunks of a job may have {job_bytes} bytes.")
             numbered = replace(chunk, number=(number or 0) + 1)
-            db.execute(insert(chunks).values(vars(numbered)))
+            db.execute(_ADD, vars(numbered))
             told = [note for note in notes if not any(line.endswith(note + _TOLD_ONCE) for line in job.logs)]
             if told:
                 lines = [f"Chunk {numbered.number} {note}{_TOLD_ONCE}" for note in told]
@@ -74,8 +91,7 @@ class Chunks:
     def list(self, job_id: str) -> Sequence[Chunk]:
         """The chunks of a job in the order of their arrival."""
         with self._reads.connect() as db:
-            query = select(chunks).where(chunks.c.job_id == job_id).order_by(chunks.c.number)
-            return [_chunk(row) for row in db.execute(query)]
+            return [_chunk(row) for row in db.execute(_LIST, {"job": job_id})]
 
     def bytes_of_job(self, job_id: str) -> int:
         query = select(func.coalesce(func.sum(chunks.c.bytes), 0)).where(chunks.c.job_id == job_id)
@@ -105,13 +121,8 @@ class Chunks:
 
     def waits(self, chunk_id: str) -> bool:
         """Whether the chunk is to be staged: it is RECEIVED, and its job may still be executed."""
-        query = (
-            select(chunks.c.id)
-            .join(jobs, jobs.c.id == chunks.c.job_id)
-            .where(chunks.c.id == chunk_id, chunks.c.state == ChunkState.RECEIVED, may_still_run)
-        )
         with self._reads.connect() as db:
-            return db.execute(query).first() is not None
+            return db.execute(_WAITS, {"chunk": chunk_id}).first() is not None
 
     def staged(
         self, chunk_id: str, report: StageReport, staging_ms: int, *, under: PushSpec | None = None
@@ -129,14 +140,13 @@ class Chunks:
         return self._set(chunk_id, values, under)
 
     def _set(self, chunk_id: str, values: dict[str, Any], under: PushSpec | None) -> bool:
-        spec = select(jobs.c.spec).join(chunks, jobs.c.id == chunks.c.job_id).where(chunks.c.id == chunk_id)
+        one = {"chunk": chunk_id}
         with self._writes.begin() as db:
-            change = update(chunks).where(chunks.c.id == chunk_id).values(values)
             if under is None:
-                return db.execute(change).rowcount == 1
-            if read_spec(db.execute(spec).scalar_one()) != under:
+                return db.execute(_CHANGE, one | values).rowcount == 1
+            if read_spec(db.execute(_SPEC, one).scalar_one()) != under:
                 return False
-            return db.execute(change.where(chunks.c.state == ChunkState.RECEIVED)).rowcount == 1
+            return db.execute(_CHANGE_RECEIVED, one | values).rowcount == 1
 
 
 def _known(db: Connection, chunk: Chunk) -> Chunk | None:

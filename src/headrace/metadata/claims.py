@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, select
 
 from headrace.metadata.schema import EPOCH, chunks, jobs
 from headrace.model import ChunkState, JobStatus, PushSpec, TableRef
@@ -15,8 +15,8 @@ _LOOKED_AT = 500
 """A claim looks at so many jobs of a pool at the most: whoever waits behind them moves up as they end."""
 
 
-def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
-    """Pools that have a job to claim; the one that was served longest ago comes first."""
+def _turns(waiting: Any) -> Select[Any]:
+    """Pools that have such a job: when they were served last, and the lowest number in their queue."""
     served = jobs.alias("served")
     last_turn = (
         select(served.c.last_ping)
@@ -25,11 +25,34 @@ def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
         .limit(1)
         .scalar_subquery()
     )
-    expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < at)
+    turns = select(jobs.c.pool_id, last_turn, func.min(jobs.c.queue_number))
+    return turns.where(waiting).group_by(jobs.c.pool_id)
+
+
+_UNSTAGED = (
+    select(chunks.c.id)
+    .where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RECEIVED)
+    .exists()
+    .label("unstaged")
+)
+
+# asked with every sign that there may be something to load: built once
+_EXPIRED_TURNS = _turns(and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < bindparam("at")))
+_QUEUED_TURNS = _turns(jobs.c.status == JobStatus.QUEUED)
+_BEING_UNDONE = select(jobs.c.pool_id, jobs.c.spec).where(jobs.c.undo_began_at > EPOCH)
+_WAITING = (
+    select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, _UNSTAGED)
+    .where(jobs.c.status == bindparam("status"), jobs.c.pool_id == bindparam("pool"))
+    .order_by(jobs.c.queue_number)
+    .limit(_LOOKED_AT)
+)
+
+
+def pools_in_turn(db: Connection, at: datetime) -> Sequence[str]:
+    """Pools that have a job to claim; the one that was served longest ago comes first."""
     turns: dict[str, tuple[str, int]] = {}
-    for waiting in (expired, jobs.c.status == JobStatus.QUEUED):
-        query = select(jobs.c.pool_id, last_turn, func.min(jobs.c.queue_number)).where(waiting)
-        for pool_id, last, first in db.execute(query.group_by(jobs.c.pool_id)):
+    for waiting in (_EXPIRED_TURNS, _QUEUED_TURNS):
+        for pool_id, last, first in db.execute(waiting, {"at": at}):
             turns.setdefault(pool_id, (last.isoformat() if last else "", first or 0))
     return sorted(turns, key=turns.__getitem__)
 
@@ -47,22 +70,15 @@ def first_free(db: Connection, pool_id: str, at: datetime) -> str | None:
 
 
 def _being_undone(db: Connection, pool_id: str) -> set[tuple[str | None, str]]:
-    query = select(jobs.c.spec).where(jobs.c.undo_began_at > EPOCH, jobs.c.pool_id == pool_id)
-    return {ref.folded for spec in db.execute(query).scalars() for ref in targets_of(spec)}
+    # asked for the pool, too, the database would walk through all jobs that it ever had
+    specs = [row.spec for row in db.execute(_BEING_UNDONE) if row.pool_id == pool_id]
+    return {ref.folded for spec in specs for ref in targets_of(spec)}
 
 
 def _waiting(db: Connection, pool_id: str) -> Iterator[Any]:
     """RUNNING jobs before QUEUED ones, each in the order in which they were executed."""
-    unstaged = (
-        select(chunks.c.id)
-        .where(chunks.c.job_id == jobs.c.id, chunks.c.state == ChunkState.RECEIVED)
-        .exists()
-        .label("unstaged")
-    )
-    query = select(jobs.c.id, jobs.c.spec, jobs.c.status, jobs.c.lease_until, unstaged)
     for status in (JobStatus.RUNNING, JobStatus.QUEUED):
-        here = query.where(jobs.c.status == status, jobs.c.pool_id == pool_id)
-        yield from db.execute(here.order_by(jobs.c.queue_number).limit(_LOOKED_AT))
+        yield from db.execute(_WAITING, {"status": status, "pool": pool_id})
 
 
 def targets_of(spec: dict[str, Any]) -> tuple[TableRef, ...]:

@@ -14,7 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, and_, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from headrace.errors import Cancelled, KeyReused, Overloaded
 from headrace.metadata.claims import first_free, pools_in_turn
@@ -22,7 +35,31 @@ from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_sp
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, Counts, Job, JobStatus, PushSpec
 
+# asked many times in the life of a job: built once
 _QUEUED = select(func.count()).where(jobs.c.status == JobStatus.QUEUED)
+_NEXT_IN_QUEUE = select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
+_ONE = select(jobs).where(jobs.c.id == bindparam("job"), jobs.c.pool_id == bindparam("pool"))
+_ADD = insert(jobs)
+_MINE = and_(
+    jobs.c.id == bindparam("job"), jobs.c.fence == bindparam("held"), jobs.c.status == JobStatus.RUNNING
+)
+_CHANGE_MINE = update(jobs).where(_MINE)
+_ASK_MINE = select(jobs.c.cancel_asked_at).where(_MINE)
+_QUEUE = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"), jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
+    .values(status=JobStatus.QUEUED, queue_number=_NEXT_IN_QUEUE)
+)
+_CLAIM = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"))
+    .values(
+        status=JobStatus.RUNNING,
+        fence=jobs.c.fence + 1,
+        started_at=func.coalesce(jobs.c.started_at, bindparam("now", type_=jobs.c.started_at.type)),
+    )
+    .returning(jobs)
+)
 
 _ASKED_AT_ONCE = 500
 
@@ -65,7 +102,7 @@ class Jobs:
         with self._writes.begin() as db:
             if known := _known(db, job):
                 return known
-            db.execute(insert(jobs).values(_row(job)))
+            db.execute(_ADD, _row(job))
             return job
 
     def add_replay(self, of: Job, job: Job, sent: Sequence[Chunk], *, most: int | None = None) -> bool:
@@ -97,7 +134,7 @@ class Jobs:
         with self._writes.begin() as db:
             if db.execute(claim).rowcount != 1:
                 return False
-            db.execute(insert(jobs).values(**_row(job), queue_number=_next_in_queue()))
+            db.execute(insert(jobs).values(**_row(job), queue_number=_NEXT_IN_QUEUE))
             if most is not None:
                 _refuse_beyond(db, most)
             if sent:
@@ -106,9 +143,8 @@ class Jobs:
 
     def get(self, pool_id: str, job_id: str) -> Job | None:
         """The job, deleted or not."""
-        query = select(jobs).where(jobs.c.id == job_id, jobs.c.pool_id == pool_id)
         with self._reads.connect() as db:
-            row = db.execute(query).one_or_none()
+            row = db.execute(_ONE, {"job": job_id, "pool": pool_id}).one_or_none()
         return _job(row) if row else None
 
     def list(self, pool_id: str) -> Sequence[Job]:
@@ -155,20 +191,9 @@ class Jobs:
 
         Raises Overloaded when ``most`` wait already.
         """
-        change = (
-            update(jobs)
-            .where(jobs.c.id == job_id, jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
-            .values(
-                status=JobStatus.QUEUED,
-                order_column=order_column,
-                execute_key=key,
-                queued_at=at,
-                modified_at=at,
-                queue_number=_next_in_queue(),
-            )
-        )
+        change = {"order_column": order_column, "execute_key": key, "queued_at": at, "modified_at": at}
         with self._writes.begin() as db:
-            queued = db.execute(change).rowcount == 1
+            queued = db.execute(_QUEUE, {"job": job_id, **change}).rowcount == 1
             if queued and most is not None:
                 _refuse_beyond(db, most)
             return queued
@@ -202,33 +227,20 @@ class Jobs:
             job_id = first_free(db, pool_id, at)
             if job_id is None:
                 return None
-            db.execute(
-                update(jobs)
-                .where(jobs.c.id == job_id)
-                .values(
-                    status=JobStatus.RUNNING,
-                    fence=jobs.c.fence + 1,
-                    worker=worker,
-                    lease_until=at + lease,
-                    last_ping=at,
-                    modified_at=at,
-                    started_at=func.coalesce(jobs.c.started_at, at),
-                )
-            )
-            return _job(db.execute(select(jobs).where(jobs.c.id == job_id)).one())
+            signs = {"worker": worker, "lease_until": at + lease, "last_ping": at, "modified_at": at}
+            return _job(db.execute(_CLAIM, {"job": job_id, "now": at, **signs}).one())
 
     def heartbeat(self, fences: Iterable[tuple[str, int]], at: datetime, lease: timedelta) -> None:
         """A sign of life of running jobs, given with their fencing numbers."""
         with self._writes.begin() as db:
             for job_id, fence in fences:
-                db.execute(
-                    update(jobs).where(_mine(job_id, fence)).values(last_ping=at, lease_until=at + lease)
-                )
+                signs = {"last_ping": at, "lease_until": at + lease}
+                db.execute(_CHANGE_MINE, {"job": job_id, "held": fence, **signs})
 
     def check_mine(self, job_id: str, fence: int) -> bool:
         """False if another worker has the job now. Raises Cancelled if a client called it off."""
         with self._reads.connect() as db:
-            row = db.execute(select(jobs.c.cancel_asked_at).where(_mine(job_id, fence))).first()
+            row = db.execute(_ASK_MINE, {"job": job_id, "held": fence}).first()
         if row and row.cancel_asked_at is not None:
             raise Cancelled
         return row is not None
@@ -270,31 +282,27 @@ class Jobs:
         chunks_until: datetime | None = None,
     ) -> bool:
         """RUNNING to DONE or ERROR; False if another worker has taken the job over."""
-        change = (
-            update(jobs)
-            .where(_mine(job.id, job.fence))
-            .values(
-                status=status,
-                finished_at=at,
-                modified_at=at,
-                last_ping=at,
-                lease_until=None,
-                counts=dump_counts(counts),
-                logs=[*job.logs, *logs],
-                phases_ms=phases_ms,
-                change_date=change_date,
-                error_code=error_code,
-                chunks_until=chunks_until,
-            )
-        )
+        change = {
+            "status": status,
+            "finished_at": at,
+            "modified_at": at,
+            "last_ping": at,
+            "lease_until": None,
+            "counts": dump_counts(counts),
+            "logs": [*job.logs, *logs],
+            "phases_ms": phases_ms,
+            "change_date": change_date,
+            "error_code": error_code,
+            "chunks_until": chunks_until,
+        }
         with self._writes.begin() as db:
-            return db.execute(change).rowcount == 1
+            return db.execute(_CHANGE_MINE, {"job": job.id, "held": job.fence, **change}).rowcount == 1
 
     def release(self, job_id: str, fence: int) -> bool:
         """RUNNING back to QUEUED, for a later claim; False if another worker has taken the job over."""
-        change = update(jobs).where(_mine(job_id, fence)).values(status=JobStatus.QUEUED, lease_until=None)
+        back = {"status": JobStatus.QUEUED, "lease_until": None}
         with self._writes.begin() as db:
-            return db.execute(change).rowcount == 1
+            return db.execute(_CHANGE_MINE, {"job": job_id, "held": fence, **back}).rowcount == 1
 
     def requeue_all(self) -> int:
         """Every RUNNING job back to QUEUED: for the start of the only server there is."""
@@ -375,10 +383,6 @@ def _matching(wanted: JobFilter) -> Select[Any]:
     return query.where(jobs.c.created_at < wanted.until) if wanted.until else query
 
 
-def _mine(job_id: str, fence: int) -> Any:
-    return and_(jobs.c.id == job_id, jobs.c.fence == fence, jobs.c.status == JobStatus.RUNNING)
-
-
 def _row(job: Job) -> dict[str, Any]:
     return {**vars(job), "spec": dump_spec(job.spec), "logs": list(job.logs)}
 
@@ -387,10 +391,6 @@ def _refuse_beyond(db: Connection, most: int) -> None:
     """Within the transaction that queued one more, which the error takes back."""
     if db.execute(_QUEUED).scalar_one() > most:
         raise Overloaded(f"{most} jobs wait already; try again in a moment.")
-
-
-def _next_in_queue() -> Any:
-    return select(func.coalesce(func.max(jobs.c.queue_number), 0) + 1).scalar_subquery()
 
 
 def _known(db: Connection, job: Job) -> Job | None:

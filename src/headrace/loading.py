@@ -41,12 +41,11 @@ from headrace.model import (
     JobType,
     Receipt,
     StageReport,
-    Table,
     fold,
     now,
 )
 from headrace.reducing import Reduced, Reducer, StagedFile
-from headrace.tables import Load, TableDiff, TableEngine
+from headrace.tables import Load, TableDiff, TableEngine, table_to_change
 from headrace.telling import (
     Outlook,
     Telling,
@@ -137,7 +136,7 @@ class Loader:
             told.chunks = chunks
             _refuse_none(job, chunks)
             _refuse_failed(chunks)
-            table = self._table(job)
+            table = table_to_change(self.tables, job)
             columns = agree(job, chunks, table, told.logs)
             chunks = [self._conformed(job, chunk, columns, told) for chunk in chunks]
             told.chunks, told.columns = chunks, columns
@@ -150,12 +149,6 @@ class Loader:
         if told.aside:  # the job is NEW: what came after it was asked for is not staged yet
             return [c for c in chunks if c.state is not ChunkState.RECEIVED]
         return list(chunks)
-
-    def _table(self, job: Job) -> Table | None:
-        if job.spec.type is JobType.REPLACE:
-            return None
-        target = job.spec.targets[0].folded
-        return next((t for t in self.tables.tables(job.pool_id) if t.ref.folded == target), None)
 
     def _conformed(self, job: Job, chunk: Chunk, columns: Sequence[Column], told: Telling) -> Chunk:
         """The chunk staged in the agreed types: again, from its raw bytes, where it was staged otherwise."""

@@ -85,8 +85,7 @@ class Pools:
     def find_table(self, pool_id: str, name: str, connection_id: str | None) -> Table:
         """The table without its row count."""
         self.get(pool_id)
-        wanted = TableRef(name, connection_id).folded
-        found = next((t for t in self.tables.tables(pool_id) if t.ref.folded == wanted), None)
+        found = self.tables.find(pool_id, TableRef(name, connection_id))
         if found is None:
             raise NotFound(f"There is no table {name}.")
         return found

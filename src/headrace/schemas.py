@@ -17,12 +17,11 @@ from headrace.model import (
     FileType,
     Job,
     JobStatus,
-    JobType,
     Table,
     fold,
     now,
 )
-from headrace.tables import TableEngine
+from headrace.tables import TableEngine, table_to_change
 
 
 class Source(StrEnum):
@@ -56,7 +55,7 @@ class Schemas:
         if job.status not in (JobStatus.NEW, JobStatus.QUEUED):
             return None
         try:
-            table = self._table(job)
+            table = table_to_change(self.tables, job)
         except Exception as error:
             if isinstance(error, Busy) or disk_full(error):
                 return None
@@ -80,12 +79,6 @@ class Schemas:
         for chunk in self.metadata.chunks.list(job.id):
             self.on_chunk(chunk)
         return replace(job, spec=spec)
-
-    def _table(self, job: Job) -> Table | None:
-        if job.spec.type is JobType.REPLACE:
-            return None
-        target = job.spec.targets[0].folded
-        return next((t for t in self.tables.tables(job.pool_id) if t.ref.folded == target), None)
 
 
 def _check(columns: Sequence[DeclaredColumn]) -> None:

@@ -31,7 +31,6 @@ from headrace.model import (
     CsvOptions,
     DeclaredColumn,
     Job,
-    JobType,
     StageReport,
     Table,
     decimal,
@@ -40,7 +39,7 @@ from headrace.model import (
 )
 from headrace.rejected import RejectFiles
 from headrace.staging import Stager, StageTask
-from headrace.tables import TableEngine
+from headrace.tables import TableEngine, table_to_change
 from headrace.turns import Turns
 from headrace.undoing import Undos
 
@@ -73,7 +72,7 @@ class Staging:
             return  # a load may be at work with what was staged: nobody shall change that under it
         start = time.monotonic()
         try:
-            table = self._table(job)
+            table = table_to_change(self.tables, job)
             wanted = wanted_columns(job.spec.columns, table)
             if chunk.type is ChunkType.DELETE:  # whatever else it holds must not fail it
                 keys = set(map(fold, job.spec.key_columns))
@@ -138,11 +137,6 @@ class Staging:
         except Exception as error:
             log.exception("staging failed", chunk=chunk.id, job=job.id)
             raise ChunkFailed("An error of the server; its log has the details.") from error
-
-    def _table(self, job: Job) -> Table | None:
-        tables = self.tables.tables(job.pool_id) if job.spec.type is JobType.DELTA else ()
-        target = job.spec.targets[0].folded
-        return next((t for t in tables if t.ref.folded == target), None)
 
 
 def _names(table: Table | None) -> frozenset[str]:

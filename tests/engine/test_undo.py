@@ -166,7 +166,7 @@ def undo(lake: Lake, job: str, *targets: TableRef) -> Any:
 
 
 def table(lake: Lake, ref: TableRef = A) -> Table | None:
-    return lake.tables._named(lake.pool, ref)
+    return lake.tables.find(lake.pool, ref)
 
 
 def rows(lake: Lake, ref: TableRef = A, version: int | None = None) -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from headrace.model import Column, JobType, Receipt, Table, TableRef, Undoing, UpsertStrategy, Version
+from headrace.model import Column, Job, JobType, Receipt, Table, TableRef, Undoing, UpsertStrategy, Version
 
 
 class ExportFormat(StrEnum):
@@ -137,6 +137,9 @@ class TableEngine(Protocol):
     def tables(self, pool_id: str) -> Sequence[Table]:
         """All tables of the pool now, without row counts; a pool never loaded has none."""
 
+    def find(self, pool_id: str, ref: TableRef) -> Table | None:
+        """One table, however its name is spelled, without its row count."""
+
     def table(self, pool_id: str, ref: TableRef) -> Table | None:
         """One table with its row count."""
 
@@ -178,3 +181,8 @@ class TableEngine(Protocol):
 
     def close(self) -> None:
         """Let go of everything."""
+
+
+def table_to_change(tables: TableEngine, job: Job) -> Table | None:
+    """The table to which a DELTA adds; None: there is none yet. A REPLACE begins anew."""
+    return None if job.spec.type is JobType.REPLACE else tables.find(job.pool_id, job.spec.targets[0])

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import duckdb
 
@@ -68,21 +69,53 @@ def table_name(lake: Lake, ref: TableRef) -> str:
 
 def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | None = None) -> list[Table]:
     """Now, or at a version; without the rows of then."""
-    books = f"__ducklake_metadata_{lake.alias}"
-    rows = cursor.execute(
-        f"SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
-        f"FROM {books}.ducklake_table t JOIN {books}.ducklake_schema s USING (schema_id) "
-        f"JOIN {books}.ducklake_column c ON c.table_id = t.table_id AND {_alive('c', version)} "
-        f"LEFT JOIN {books}.ducklake_table_stats n ON n.table_id = t.table_id "
-        f"LEFT JOIN {books}.ducklake_tag g ON g.object_id = t.table_id AND {_alive('g', version)} "
-        f"AND g.key = 'comment' "
-        f"WHERE {_alive('t', version)} AND {_alive('s', version)} AND c.parent_column IS NULL "
-        f"AND s.schema_name <> '{BOOKS}' ORDER BY t.table_id, c.column_order"
-    ).fetchall()
-    grouped: dict[tuple[str, str, str | None, int | None], list[tuple[str, str]]] = {}
+    return _tables(cursor, lake, version)
+
+
+def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> Table | None:
+    """The table of that name, however it is spelled; the columns of all others are not looked at."""
+    names = _asked(
+        cursor,
+        lake,
+        "SELECT t.table_id, s.schema_name, t.table_name FROM ducklake_table t "
+        f"JOIN ducklake_schema s USING (schema_id) WHERE {_alive('t', None)} AND {_alive('s', None)}",
+    )
+    ids = [id for id, schema, name in names if _ref(schema, name).folded == ref.folded]
+    return _tables(cursor, lake, None, f"t.table_id = {ids[0]}")[0] if ids else None
+
+
+def _tables(
+    cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | None, wanted: str = "true"
+) -> list[Table]:
+    rows = _asked(
+        cursor,
+        lake,
+        "SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
+        "FROM ducklake_table t JOIN ducklake_schema s USING (schema_id) "
+        f"JOIN ducklake_column c ON c.table_id = t.table_id AND {_alive('c', version)} "
+        "LEFT JOIN ducklake_table_stats n ON n.table_id = t.table_id "
+        f"LEFT JOIN ducklake_tag g ON g.object_id = t.table_id AND {_alive('g', version)} "
+        "AND g.key = 'comment' "
+        f"WHERE {wanted} AND {_alive('t', version)} AND {_alive('s', version)} AND c.parent_column IS NULL "
+        f"AND s.schema_name <> '{BOOKS}' ORDER BY t.table_id, c.column_order",
+    )
+    grouped: dict[tuple[str, str, str | None, str | None], list[tuple[str, str]]] = {}
     for schema, table, column, type, comment, records in rows:
         grouped.setdefault((schema, table, comment, records), []).append((column, type))
     return [_table(*about, columns) for about, columns in grouped.items()]
+
+
+def _asked(cursor: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[tuple[Any, ...]]:
+    """Answered by the database of the catalog itself: the engine would read all of each table first.
+
+    It sees what is committed. A number that a join may leave out comes as text.
+    """
+    books = literal(f"__ducklake_metadata_{lake.alias}")
+    return cursor.execute(f"SELECT * FROM sqlite_query({books}, {literal(query)})").fetchall()
+
+
+def _ref(schema: str, name: str) -> TableRef:
+    return TableRef(name, None if schema == "main" else schema)
 
 
 def _alive(row: str, version: int | None) -> str:
@@ -120,14 +153,14 @@ def remember(
 
 
 def _table(
-    schema: str, name: str, comment: str | None, records: int | None, columns: Sequence[tuple[str, str]]
+    schema: str, name: str, comment: str | None, records: str | None, columns: Sequence[tuple[str, str]]
 ) -> Table:
     known = json.loads(comment) if comment else {}
     lengths: dict[str, int] = known.get("lengths", {})
     return Table(
-        TableRef(name, None if schema == "main" else schema),
+        _ref(schema, name),
         tuple(Column(n, _stored(type), lengths.get(n)) for n, type in columns if n != CHANGE_DATE),
-        records,
+        None if records is None else int(records),
         tuple(known.get("unique", ())),
     )
 

@@ -39,7 +39,7 @@ from headrace.model import (
     now,
 )
 from headrace.tables import Answer, ExportFormat, Load, Preview
-from headrace.tables.catalog import BOOKS, Lake, all_tables, receipt_of, versions_of
+from headrace.tables.catalog import BOOKS, Lake, all_tables, find_table, receipt_of, versions_of
 from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
@@ -117,12 +117,15 @@ class DuckLakeTables:
         with self._cursor(pool_id) as (cursor, lake):
             return all_tables(cursor, lake)
 
-    def table(self, pool_id: str, ref: TableRef) -> Table | None:
-        found = self._named(pool_id, ref)
-        return replace(found, rows=self._reader.count(pool_id, found.ref)) if found else None
+    def find(self, pool_id: str, ref: TableRef) -> Table | None:
+        if not self.files(pool_id).catalog.exists():
+            return None
+        with self._cursor(pool_id) as (cursor, lake):
+            return find_table(cursor, lake, ref)
 
-    def _named(self, pool_id: str, ref: TableRef) -> Table | None:
-        return next((t for t in self.tables(pool_id) if t.ref.folded == ref.folded), None)
+    def table(self, pool_id: str, ref: TableRef) -> Table | None:
+        found = self.find(pool_id, ref)
+        return replace(found, rows=self._reader.count(pool_id, found.ref)) if found else None
 
     def receipt(self, pool_id: str, job_id: str) -> Receipt | None:
         if not self.files(pool_id).catalog.exists():
@@ -207,7 +210,7 @@ class DuckLakeTables:
         if due < self._upkeep_loads:
             return
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
-            if table := self._named(pool_id, ref):
+            if table := find_table(cursor, lake, ref):
                 self._upkeep.run(cursor, lake, table)
 
     # -- lakes -----------------------------------------------------------------------------------------

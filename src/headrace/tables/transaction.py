@@ -29,7 +29,7 @@ from headrace.model import (
     fold,
 )
 from headrace.tables import Load, Preview, TableDiff
-from headrace.tables.catalog import BOOKS, Lake, all_tables, remember, stamp_of, table_name
+from headrace.tables.catalog import BOOKS, Lake, find_table, remember, stamp_of, table_name
 from headrace.tables.committing import one_snapshot, rollback
 from headrace.tables.inlining import MOST_INLINED_COLUMNS, rows_as_files
 
@@ -103,7 +103,7 @@ class Transaction:
 
     def _apply(self, number: int, ref: TableRef) -> Receipt:
         folder = self._attempt / str(number)
-        existing = next((t for t in all_tables(self._cursor, self._lake) if t.ref.folded == ref.folded), None)
+        existing = find_table(self._cursor, self._lake, ref)
         if existing is None and not self._load.makes_table:
             self.diffs.append(TableDiff(ref, None, None))
             return self._receipt(not_found=self._load.delete_rows)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import mmap
+import ctypes
 import re
-from collections.abc import Iterator
 from dataclasses import replace
+from io import RawIOBase
 from pathlib import Path
 
 from headrace.csvrecords.dialect import Dialect, extends_ascii
 from headrace.csvrecords.lines import BLOCK
 from headrace.csvrecords.records import MalformedRecord, Record
 
-_SEARCHED = 1 << 18  # bytes
+_SEARCHED = 1 << 18
+"""Bytes at a time: so many that the allocator keeps the place; larger ones are mapped and cleared anew."""
+
+_OVERLAP = 2
+"""One less than the longest text that is searched for."""
+
+_libc = ctypes.CDLL(None)
+_libc.strstr.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
+_libc.strstr.restype = ctypes.c_void_p
 
 
 def direct_dialect(path: Path, dialect: Dialect) -> Dialect | None:
@@ -25,11 +33,10 @@ def direct_dialect(path: Path, dialect: Dialect) -> Dialect | None:
     if dialect.own_ending or not _duckdb_takes(dialect):
         return None
     plain = replace(dialect, escape=dialect.quote, charset="utf-8", line_ending=None)
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return plain
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return plain if _reads_alike(data, dialect) else None
+    if not path.stat().st_size:
+        return plain
+    with path.open("rb", buffering=0) as file:
+        return plain if _reads_alike(file, dialect) else None
 
 
 def _duckdb_takes(dialect: Dialect) -> bool:
@@ -41,63 +48,58 @@ def _duckdb_takes(dialect: Dialect) -> bool:
     )
 
 
-def _reads_alike(data: mmap.mmap, dialect: Dialect) -> bool:
-    """Besides the escape, NUL: DuckDB overlooks one in a field too many."""
-    unwanted = (b"\0", dialect.own_escape.encode()) if dialect.own_escape else (b"\0",)
-    return (
-        _is_utf8(data, dialect)
-        and _starts_well(data, dialect)
-        and not any(byte in block for block in _blocks(data) for byte in unwanted)
-        and not _stumbles_over_quotes(data, dialect)
-    )
+def _reads_alike(file: RawIOBase, dialect: Dialect) -> bool:
+    width = _width_of_header(file.read(BLOCK) or b"", dialect)
+    if not width or not (_is_utf8(dialect) or extends_ascii(dialect.codec())):
+        return False
+    file.seek(0)
+    unwanted, end = _unwanted(dialect, width), b""
+    while block := file.read(_SEARCHED):
+        if not _is_utf8(dialect) and not block.isascii():
+            return False  # in UTF-8 it would say something else
+        if any(_holds(block, text) or text in end + block[:_OVERLAP] for text in unwanted):
+            return False
+        end = (end + block[-_OVERLAP:])[-_OVERLAP:]
+    return True
 
 
-def _starts_well(data: mmap.mmap, dialect: Dialect) -> bool:
-    """Whether the first line is the header and all of it.
+def _is_utf8(dialect: Dialect) -> bool:
+    return dialect.codec() == "utf-8"
+
+
+def _width_of_header(head: bytes, dialect: Dialect) -> int:
+    """The fields of the first line, if it is the header and all of it; else 0.
 
     DuckDB would take a blank line for the header, and the first line break, even a quoted one, for that of
-    all lines. In a file of one column, it would take ``\\r\\n`` after a ``\\n`` for two blank lines.
+    all lines.
     """
-    line = re.split(rb"[\r\n]", data[:BLOCK], maxsplit=1)[0]
+    line = re.split(rb"[\r\n]", head, maxsplit=1)[0]
     text = line.decode("utf-8", "replace").removeprefix("\ufeff")
     record = Record(dialect)
     try:
         whole = bool(text) and len(line) < BLOCK and record.feed(text, "\n")
     except MalformedRecord:
-        return False
-    return whole and (len(record.fields) > 1 or data.find(b"\r") < 0)
+        return 0
+    return len(record.fields) if whole else 0
 
 
-def _is_utf8(data: mmap.mmap, dialect: Dialect) -> bool:
-    """Whether the file says the same in UTF-8: always if that is its charset, else if it is all ASCII."""
-    if dialect.codec() == "utf-8":
-        return True
-    return extends_ascii(dialect.codec()) and all(block.isascii() for block in _blocks(data))
+def _unwanted(dialect: Dialect, width: int) -> list[bytes]:
+    """What DuckDB may misread, the escape aside, which is not that of its quotes.
 
-
-def _blocks(data: mmap.mmap) -> Iterator[bytes]:
-    """Searching these for a byte is far faster than searching the map.
-
-    Of a size that the allocator keeps: larger ones are mapped and cleared anew each time.
-    """
-    return (data[at : at + _SEARCHED] for at in range(0, len(data), _SEARCHED))
-
-
-def _stumbles_over_quotes(data: mmap.mmap, dialect: Dialect) -> bool:
-    """Whether DuckDB misreads the quotes of the file.
-
-    After a closing quote it takes the first byte of a longer separator for all of it. A quote after two
-    spaces or more it takes for text.
+    It overlooks a NUL in a field too many. A quote after two spaces or more it takes for text. After a
+    closing quote it takes the first byte of a longer separator for all of it. In a file of one column, it
+    takes ``\\r\\n`` after a ``\\n`` for two blank lines.
     """
     quote, separator = (dialect.quote or "").encode(), dialect.separator.encode()
-    if not quote:
-        return False
-    if len(separator) > 1:
-        return data.find(quote) >= 0
-    late, end = b"  " + quote, b""
-    for block in _blocks(data):
-        # from the end: for so short a needle Python searches twice as fast that way
-        if quote in block and (block.rfind(late) >= 0 or late in end + block[:2]):
-            return True
-        end = block[-2:]
-    return False
+    unwanted = [b"\0"]  # first: what is searched for afterwards is searched in a text of C
+    unwanted += [dialect.own_escape.encode()] if dialect.own_escape else []
+    unwanted += [b"\r"] if width == 1 else []
+    unwanted += [quote if len(separator) > 1 else b"  " + quote] if quote else []
+    return unwanted
+
+
+def _holds(block: bytes, text: bytes) -> bool:
+    """Whether the text is there. A longer one: in a block without a NUL; one follows all bytes of Python."""
+    if len(text) == 1:
+        return text in block
+    return _libc.strstr(block, text) is not None  # many times as fast as Python's own search

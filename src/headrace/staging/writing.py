@@ -57,9 +57,8 @@ def _straight(relation: str, fields: Sequence[Field], scratch: Scratch) -> Stage
     """Write the chunk in one pass; None when anything in it needs care."""
     try:
         fields, notes = inferred(fields, relation)
-        rows = _write(
-            f"SELECT {_select(fields, strict, _must_fit)} FROM {relation}", len(fields), scratch.staged
-        )
+        query = f"SELECT {_select(fields, strict)} FROM {relation} WHERE {_all_fit(fields)}"
+        rows = _write(query, len(fields), scratch.staged)
     except (duckdb.IOException, duckdb.OutOfMemoryException):
         raise  # not the rows' fault: the careful way would meet the same
     except duckdb.Error:
@@ -69,26 +68,31 @@ def _straight(relation: str, fields: Sequence[Field], scratch: Scratch) -> Stage
 
 
 def _select(
-    fields: Sequence[Field],
-    convert: Callable[[Source, ColumnType], str],
-    limit: Callable[[str, int], str],
+    fields: Sequence[Field], convert: Callable[[Source, ColumnType], str], *, cut: bool = False
 ) -> str:
     """The stored columns. A column without a value is left out: it is NULL in whatever type it gets."""
     stored = [f for f in fields if f.type != UNKNOWN or f.key] or fields
     values = ((convert(f.source, f.type), f) for f in stored)
-    return ", ".join(f"{limit(v, f.length) if f.length else v} AS {quoted(f.name)}" for v, f in values)
-
-
-def _must_fit(value: str, length: int) -> str:
-    # bytes first: counting characters costs more, and most strings are short
-    return (
-        f"CASE WHEN strlen({value}) <= {length} OR length({value}) <= {length} THEN {value} "
-        f"WHEN {value} IS NULL THEN NULL ELSE error('longer than {length}') END"
+    return ", ".join(
+        f"{f'left({v}, {f.length})' if cut and f.length else v} AS {quoted(f.name)}" for v, f in values
     )
 
 
-def _cut(value: str, length: int) -> str:
-    return f"left({value}, {length})"
+def _all_fit(fields: Sequence[Field]) -> str:
+    """SQL condition: true; a row with a string that is longer than its column raises.
+
+    Of all strings at once: the engine would make a copy of each that an expression of its own lets through.
+    """
+    limited = [(strict(f.source, f.type), f.length) for f in fields if f.length]
+    if not limited:
+        return "true"
+    # bytes first: counting characters costs more, and most strings are short
+    short = " AND ".join(
+        f"greatest({', '.join(f'strlen({v})' for v, length in limited if length == most)}) <= {most}"
+        for most in sorted({length for _, length in limited})
+    )
+    fit = " AND ".join(f"({v} IS NULL OR length({v}) <= {length})" for v, length in limited)
+    return f"CASE WHEN {short} THEN true WHEN {fit} THEN true ELSE error('a string is too long')::BOOLEAN END"
 
 
 def _write(query: str, columns: int, path: Path) -> int:
@@ -122,7 +126,7 @@ def _careful(numbered: Numbered, fields: Sequence[Field], scratch: Scratch) -> S
     cuts = _longer(good, [f for f in fields if f.length and not f.strict])
     strict_ones = [f for f in fields if f.length and f.strict]
     overlong = _longer(relation, strict_ones) if bad_values else ()
-    rows = _write(f"SELECT {_select(fields, lenient, _cut)} FROM {good}", len(fields), scratch.staged)
+    rows = _write(f"SELECT {_select(fields, lenient, cut=True)} FROM {good}", len(fields), scratch.staged)
     rejected = merge_rejects(scratch, numbered.located) if bad_rows + bad_values else Rejected()
     notes = tuple(
         f"The column {before.name} holds values that do not fit {before.type}: stored as {after.type}."

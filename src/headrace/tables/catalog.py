@@ -77,11 +77,15 @@ def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> 
     names = _asked(
         cursor,
         lake,
-        "SELECT t.table_id, s.schema_name, t.table_name FROM ducklake_table t "
+        "SELECT s.schema_name, t.table_name FROM ducklake_table t "
         f"JOIN ducklake_schema s USING (schema_id) WHERE {_alive('t', None)} AND {_alive('s', None)}",
     )
-    ids = [id for id, schema, name in names if _ref(schema, name).folded == ref.folded]
-    return _tables(cursor, lake, None, f"t.table_id = {ids[0]}")[0] if ids else None
+    spelled = next(((s, t) for s, t in names if _ref(s, t).folded == ref.folded), None)
+    if spelled is None:
+        return None
+    schema, name = map(literal, spelled)  # not by its id: the table may be made anew in between
+    found = _tables(cursor, lake, None, f"s.schema_name = {schema} AND t.table_name = {name}")
+    return found[0] if found else None
 
 
 def _tables(

@@ -101,10 +101,11 @@ class Profiles:
         self, pool_id: str, table: Table, columns: Sequence[Column], by: Key
     ) -> dict[str, tuple[Common, ...]]:
         """The values that stand in more than one row, the most frequent first."""
+        # by their places: a column of the table may have the name of one of ours
         parts = [
             f"(SELECT {literal(str(at))} AS place, left(CAST({quoted(c.name)} AS VARCHAR), {_LONGEST}) AS v, "
-            f"count(*) AS n FROM {of_table(table.ref)} WHERE {quoted(c.name)} IS NOT NULL GROUP BY v "
-            f"HAVING count(*) > 1 ORDER BY n DESC, v LIMIT {_TOP})"
+            f"count(*) AS n FROM {of_table(table.ref)} WHERE {quoted(c.name)} IS NOT NULL GROUP BY 2 "
+            f"HAVING count(*) > 1 ORDER BY 3 DESC, 2 LIMIT {_TOP})"
             for at, c in enumerate(columns)
         ]
         sql = f"SELECT place, v, n FROM ({' UNION ALL '.join(parts)}) ORDER BY place, n DESC, v"

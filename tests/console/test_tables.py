@@ -53,6 +53,15 @@ def test_nulls_and_empty_texts(admin: Person, stage: Stage) -> None:
     expect(admin.page.locator(".null")).to_have_text(["NULL", "NULL"])
 
 
+def test_columns_with_the_names_that_the_profile_gives(admin: Person, stage: Stage) -> None:
+    pool = create_pool(stage.api, "named alike")
+    run_job(stage.api, pool, "t", [b"k,v,N,place\n1,a,7,x\n2,a,7,y\n3,b,7,y\n"], fileType="CSV")
+    admin.open(stage.at("/tables/t", pool))
+    expect(admin.page.get_by_role("columnheader", name="Most frequent")).to_be_visible()
+    rows = [row.locator("td").all_inner_texts() for row in admin.page.locator("#profile tbody tr").all()]
+    assert [row[7] for row in rows] == ["–", "a 2", "7 3", "y 2"]
+
+
 @pytest.mark.parametrize("name", [ODD, "a b", "SELECT"])
 def test_any_name(admin: Person, stage: Stage, name: str) -> None:
     pool = create_pool(stage.api, "names")

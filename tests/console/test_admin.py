@@ -17,11 +17,11 @@ from headrace.settings import Settings
 
 def test_a_key_is_made_shown_once_and_works(admin: Person, stage: Stage) -> None:
     admin.open("/console/keys")
-    admin.page.get_by_label("Name").fill("from a page")
-    admin.page.get_by_label("May").select_option("read")
-    admin.page.get_by_label("Tables").fill("ord*, inv*")
-    admin.page.get_by_label("Order to cash").check()
-    admin.page.get_by_label("Days until it ends").fill("30")
+    admin.page.get_by_role("textbox", name="Name").fill("from a page")
+    admin.page.get_by_role("combobox", name="May").select_option("read")
+    admin.page.get_by_role("textbox", name="Tables").fill("ord*, inv*")
+    admin.page.get_by_role("checkbox", name="Order to cash", exact=True).check()
+    admin.page.get_by_role("spinbutton", name="Days until it ends").fill("30")
     admin.page.get_by_role("button", name="Make the key").click()
     secret = admin.page.locator("#secret").inner_text()
     [key] = [k for k in stage.api.get("/api/v1/keys").json() if k["name"] == "from a page"]
@@ -37,8 +37,8 @@ def test_a_key_is_made_shown_once_and_works(admin: Person, stage: Stage) -> None
 
 def test_a_client_is_shown_with_its_id(admin: Person, stage: Stage) -> None:
     admin.open("/console/keys")
-    admin.page.get_by_label("Name").fill("a program")
-    admin.page.get_by_label("Kind").select_option("client")
+    admin.page.get_by_role("textbox", name="Name").fill("a program")
+    admin.page.get_by_role("combobox", name="Kind").select_option("client")
     admin.page.get_by_role("button", name="Make the key").click()
     who = admin.page.locator("#client").inner_text(), admin.page.locator("#secret").inner_text()
     form = {"grant_type": "client_credentials"}
@@ -73,8 +73,8 @@ def test_settings_are_those_in_force(admin: Person, stage: Stage) -> None:
 def test_the_audit_is_read_and_filtered(admin: Person, stage: Stage) -> None:
     wait_for(lambda: stage.api.get("/api/v1/audit", params={"action": "execute-job"}).json())
     admin.open("/console/audit")
-    admin.page.get_by_label("Action").fill("execute-job")
-    admin.page.get_by_label("Pool").select_option(label="Order to cash")
+    admin.page.get_by_role("searchbox", name="Action").fill("execute-job")
+    admin.page.get_by_role("combobox", name="Pool").select_option(label="Order to cash")
     admin.page.get_by_role("button", name="Filter").click()
     expect(admin.page).to_have_url(re.compile("action=execute-job"))
     actions = admin.page.locator("tbody th").all_inner_texts()

@@ -50,8 +50,8 @@ def test_filters(stage: Stage, admin: Person, query: str, states: set[str], tabl
 
 def test_by_key_and_by_hand(admin: Person, stage: Stage) -> None:
     admin.open(stage.at("/jobs"))
-    admin.page.get_by_label("By key").select_option(label="a pusher")
-    admin.page.get_by_label("Table").fill("orders")
+    admin.page.get_by_role("combobox", name="By key").select_option(label="a pusher")
+    admin.page.get_by_role("searchbox", name="Table").fill("orders")
     admin.page.keyboard.press("Enter")
     expect(admin.page.get_by_text("No job matches")).to_be_visible()
     admin.page.get_by_role("link", name="Clear").click()

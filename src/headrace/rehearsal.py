@@ -34,6 +34,8 @@ class Serving(Protocol):
 
     def start(self) -> None: ...
 
+    def hang_up(self) -> None: ...
+
     def stop(self, seconds: float, *, for_good: bool = True) -> None: ...
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
@@ -78,6 +80,9 @@ class Rehearsal:
 
     def start(self) -> None:
         self._serving.start()
+
+    def hang_up(self) -> None:
+        self._serving.hang_up()
 
     def stop(self, seconds: float) -> None:
         self._serving.stop(seconds)
@@ -147,6 +152,7 @@ class Rehearsal:
     @asynccontextmanager
     async def _shut(self) -> AsyncIterator[None]:
         self._closed = True
+        self.hang_up()
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS), self._changed:
                 await self._changed.wait_for(lambda: self._under_way == 0)

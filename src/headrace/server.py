@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from headrace import confinement, crashpoints
 from headrace.access import Access
 from headrace.cancels import Cancels
 from headrace.certificates import self_signed
+from headrace.changes import Changes
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
@@ -30,7 +32,7 @@ from headrace.faults import Faults
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
-from headrace.model import KeyKind, Permission, SubmissionLimits
+from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
 from headrace.overview import Overview
 from headrace.pools import Pools
 from headrace.profiles import Profiles
@@ -54,6 +56,7 @@ from headrace.uploads import Uploads
 from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
 from headrace.web.limits import RequestLimits
+from headrace.web.noting import Write
 from headrace.web.routes import Application, application
 from headrace.worker import Staging, Worker
 
@@ -107,6 +110,10 @@ class Parts:
         self.worker.start()
         self.services.uploads.start()
 
+    def hang_up(self) -> None:
+        """Ends the requests that go on without end."""
+        self.services.changes.close()
+
     def stop(self, seconds: float, *, for_good: bool = True) -> None:
         """``for_good``: the engines, too; else what they are at is waited for."""
         self.draining.set()
@@ -158,7 +165,8 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
             **certificate,
         )
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has drained
-        _Announcing(config, lambda: announce(f"Headrace is ready at {url}")).run(sockets=[listener])
+        ready = partial(announce, f"Headrace is ready at {url}")
+        _Announcing(config, ready, app.hang_up).run(sockets=[listener])
 
 
 @dataclass(frozen=True)
@@ -170,6 +178,9 @@ class Serving:
 
     def start(self) -> None:
         self.parts.start()
+
+    def hang_up(self) -> None:
+        self.parts.hang_up()
 
     def stop(self, seconds: float, *, for_good: bool = True) -> None:
         self.parts.stop(seconds, for_good=for_good)
@@ -234,7 +245,7 @@ def build(
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging = _staging(settings, kept, engines)
     loader = _loader(settings, kept, engines, reducer, staging, rehearsal)
-    undos = Undos(kept.metadata, engines.tables)
+    undos, changes = Undos(kept.metadata, engines.tables), Changes()
     worker = Worker(
         loader,
         staging,
@@ -242,6 +253,7 @@ def build(
         loaders=settings.load_workers,
         lease_seconds=settings.lease_seconds,
         undos=undos,
+        tell=changes.tell,
     )
     trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
     pushes, tokens = _pushes(settings, kept, engines.stager, worker, loader), _tokens(settings, kept.metadata)
@@ -263,14 +275,25 @@ def build(
         keys=KeyRing(kept.metadata),
         tokens=tokens,
         sessions=Sessions(kept.metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
+        changes=changes,
         audit=kept.metadata.audit,
         settings=settings.model_dump(),
-        note=lambda entry, hurry: trail.note(entry, hurry=hurry),
+        note=_noting(trail, changes),
         ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
         rehearsal=rehearsal,
         confinement=_confinement(),
     )
     return Parts(kept.metadata, engines.tables, engines, reducer, worker, trail, services, draining)
+
+
+def _noting(trail: Trail, changes: Changes) -> Write:
+    """What a request has changed goes into the audit, and who looks on hears of it."""
+
+    def note(entry: AuditEntry, hurry: bool) -> Callable[[], None]:
+        changes.tell(entry.pool_id)
+        return trail.note(entry, hurry=hurry)
+
+    return note
 
 
 @dataclass(frozen=True)
@@ -442,16 +465,20 @@ async def _life(receive: Any, send: Any, app: Serving | Rehearsal, settings: Set
 
 
 class _Announcing(uvicorn.Server):
-    """Says that it is ready when it is, not before."""
+    """Says that it is ready when it is, not before; and that it ends, before it waits for requests."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], ending: Callable[[], None]) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._ending = ready, ending
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
 
 def upkeep(settings: Settings, told: Callable[[str], None]) -> None:

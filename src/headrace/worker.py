@@ -177,11 +177,14 @@ class Worker:
         loaders: int,
         lease_seconds: int,
         undos: Undos,
+        tell: Callable[[str], None],
     ) -> None:
+        """``tell`` hears of each step of a job, by its pool."""
         self._metadata = loader.metadata
         self._loader = loader
         self._staging = staging
         self._undos = undos
+        self._tell = tell
         self._lease = timedelta(seconds=lease_seconds)
         self._name = str(uuid4())
         self._stagers = ThreadPoolExecutor(stagers, "stage")
@@ -341,6 +344,7 @@ class Worker:
             self._stage_again.discard(chunk.id)
         if again:
             self.stage(chunk)
+        self._tell(chunk.pool_id)
         self.wake()
 
     def _stage_forgotten(self) -> None:
@@ -372,10 +376,12 @@ class Worker:
         crash_point("claimed")
         claimed = (job.id, job.fence)
         self._running.add(claimed)
+        self._tell(job.pool_id)
         try:
             self._load(job)
         finally:
             self._running.discard(claimed)
+            self._tell(job.pool_id)
             self.wake()  # another job may wait for this one's table
         return True
 

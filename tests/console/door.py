@@ -29,6 +29,16 @@ def sign_in(client: httpx.Client, key: str, **more: str) -> httpx.Response:
     return client.post("/console/sign-in", data={"key": key, "csrf": proof, **more})
 
 
+def answered(
+    client: httpx.Client, method: str, path: str, form: dict[str, str] | None = None
+) -> tuple[int, str]:
+    """Its status and its text; of a stream, the beginning."""
+    with client.stream(method, path, data=form) as reply:
+        if reply.headers.get("content-type", "").startswith("text/event-stream"):
+            return reply.status_code, next(reply.iter_text())
+        return reply.status_code, reply.read().decode(errors="replace")
+
+
 def proof_of(client: httpx.Client, path: str) -> str:
     """What the forms of a page carry."""
     found = client.get(path).text.partition('name="csrf" value="')[2].partition('"')[0]

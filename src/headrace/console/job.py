@@ -59,7 +59,7 @@ class JobPage:
     curl: str
 
     @property
-    def polls(self) -> bool:
+    def goes_on(self) -> bool:
         """Nothing more happens to a job that has ended."""
         return not self.job.status.final
 

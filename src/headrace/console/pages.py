@@ -6,7 +6,19 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 
-from headrace.console import admin, importing, job, jobs, rejects, signing, sql, start, tables, undo
+from headrace.console import (
+    admin,
+    following,
+    importing,
+    job,
+    jobs,
+    rejects,
+    signing,
+    sql,
+    start,
+    tables,
+    undo,
+)
 from headrace.console.rendering import Page, PageRoute, rendered
 from headrace.console.sessions import ROOT, at_the_door, by_cookie, door, genuine
 from headrace.model import Permission
@@ -37,6 +49,7 @@ PAGES = (
         template="jobs.html",
         live="jobs_live.html",
     ),
+    Page("GET", _POOL + "/changes", following.follow, READ, "jobs", True),
     Page("GET", _JOB, job.get_job, READ, "jobs", template="job.html", live="job_live.html"),
     Page("POST", _JOB + "/execute", job.execute_job, PUSH, "jobs"),
     Page("POST", _JOB + "/delete", job.delete_job, PUSH, "jobs"),

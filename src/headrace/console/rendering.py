@@ -159,8 +159,8 @@ class _Framed:
         query = [(n, v) for n, v in self.request.query_params.multi_items() if n != "seen"]
         path = self.request.scope["raw_path"].decode("latin-1").partition("?")[0]
         url = f"{path}?{urlencode([*query, ('seen', seen)])}"
-        polls = getattr(context, "polls", True)
-        part = _TEMPLATES.get_template("live.html").render(inner=inner, url=url, polls=polls)
+        told = {"inner": inner, "url": url, "goes_on": getattr(context, "goes_on", True)}
+        part = _TEMPLATES.get_template("live.html").render(told, pool=self.frame.pool)
         return Markup(part), seen  # nosec B704
 
 

@@ -9,7 +9,7 @@ from fastapi import Form, Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 
 from headrace.console.rendering import ASSETS, HEADERS, see
-from headrace.console.sessions import DOOR, ROOT, SESSION, keep
+from headrace.console.sessions import DOOR, ROOT, SESSION, Current, keep
 from headrace.errors import NotFound, Unauthorized
 from headrace.sessions import csrf_of
 from headrace.web.context import Use
@@ -57,7 +57,8 @@ def sign_in(
     return answer
 
 
-def sign_out() -> Response:
+def sign_out(use: Use, session: Current) -> Response:
+    use.changes.end_all_of(session.nonce)
     answer = see(f"{ROOT}/sign-in")
     answer.delete_cookie(SESSION, path=ROOT, httponly=True, samesite="strict")
     return answer

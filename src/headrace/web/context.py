@@ -12,6 +12,7 @@ from pydantic import AfterValidator
 
 from headrace.access import Access
 from headrace.cancels import Cancels
+from headrace.changes import Changes
 from headrace.keys import KeyRing
 from headrace.metadata.audit import Audit
 from headrace.model import Key
@@ -48,6 +49,7 @@ class Services:
     overview: Overview
     profiles: Profiles
     sessions: Sessions
+    changes: Changes
     settings: Mapping[str, object]
     ready: Callable[[], bool]
     rehearsal: Rehearsal | None = None

@@ -1,4 +1,4 @@
-/* What pages do beyond links and forms: copy, ask first, send a file. Everything reads without it. */
+/* What pages do beyond links and forms: copy, ask first, send a file, go on. Everything reads without it. */
 "use strict";
 (() => {
   const csrf = () => document.querySelector('meta[name="csrf"]')?.content ?? "";
@@ -66,6 +66,34 @@
       alarm.textContent = error.message;
     }
   });
+
+  // what goes on is looked at again when the server says so; when it tells no more pages, every two seconds.
+  // Who is not looked at hears nothing: a browser has few connections.
+  let told = null, polling = 0;
+  const look = () => window.htmx.trigger("#live", "look");
+
+  function hush() {
+    told?.close();
+    clearInterval(polling);
+    told = null;
+    polling = 0;
+  }
+
+  function follow() {
+    const from = document.hidden ? null : document.querySelector("#live[data-changes]");
+    if (!from) return hush();
+    if (told || polling) return;
+    told = new EventSource(from.dataset.changes);
+    told.addEventListener("changed", look);
+    told.addEventListener("error", () => {
+      if (told?.readyState !== EventSource.CLOSED) return; // it tries again by itself
+      hush();
+      polling = setInterval(look, 2000);
+    });
+  }
+  document.addEventListener("visibilitychange", follow);
+  document.addEventListener("htmx:afterSettle", follow);
+  follow();
 
   // a narrow window has no room for the menu beside the page
   const narrow = window.matchMedia("(max-width: 760px)");

@@ -10,7 +10,20 @@ from typing import Annotated, TextIO, cast
 import typer
 
 from headrace import __version__
-from headrace.commands import backup, doctor, jobs, keys, login, maintain, pools, push, rejects, sql, tables
+from headrace.commands import (
+    backup,
+    doctor,
+    gc,
+    jobs,
+    keys,
+    login,
+    maintain,
+    pools,
+    push,
+    rejects,
+    sql,
+    tables,
+)
 from headrace.commands.ending import Commands, Stop
 from headrace.commands.settled import settled
 
@@ -71,6 +84,7 @@ app.add_typer(login.app)
 app.add_typer(keys.app, name="keys")
 app.command("doctor")(doctor.doctor)
 app.command("maintain")(maintain.maintain)
+app.command("gc")(gc.gc)
 app.add_typer(backup.app)
 
 

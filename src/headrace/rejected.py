@@ -40,7 +40,7 @@ class RejectFiles:
     """The rejects of each chunk as JSON lines, ``<pools>/<poolId>/rejects/job_id=<jobId>/<number>.ndjson``.
 
     They lie beside the pool's data, so that its SQL can read them and they go when it goes; they outlive
-    their chunks.
+    their chunks, not their job.
     """
 
     def __init__(self, pools: Path) -> None:
@@ -52,6 +52,11 @@ class RejectFiles:
     def drop(self, pool_id: str, job_id: str) -> None:
         """Forget those of a job. May be repeated."""
         shutil.rmtree(self._folder(pool_id, job_id), ignore_errors=True)
+
+    def jobs(self) -> Iterator[tuple[str, str]]:
+        """Pool and job of all that lie here."""
+        for folder in self._pools.glob("*/rejects/job_id=*"):
+            yield folder.parent.parent.name, folder.name.removeprefix("job_id=")
 
     def adopt(self, file: Path, chunk: Chunk) -> None:
         """Take a file that lies elsewhere."""

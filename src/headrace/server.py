@@ -29,6 +29,7 @@ from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
 from headrace.faults import Faults
+from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import Metadata
@@ -42,6 +43,7 @@ from headrace.reducing import Reducer
 from headrace.rehearsal import DoomedLoader, Rehearsal
 from headrace.rejected import RejectFiles
 from headrace.replays import Replays
+from headrace.retention import Keeping, Retention
 from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
@@ -102,6 +104,7 @@ class Parts:
     reducer: Reducer
     worker: Worker
     trail: Trail
+    housekeeper: Housekeeper
     services: Services
     draining: threading.Event
 
@@ -109,6 +112,7 @@ class Parts:
         self.trail.start()
         self.worker.start()
         self.services.uploads.start()
+        self.housekeeper.start()
 
     def hang_up(self) -> None:
         """Ends the requests that go on without end."""
@@ -117,6 +121,7 @@ class Parts:
     def stop(self, seconds: float, *, for_good: bool = True) -> None:
         """``for_good``: the engines, too; else what they are at is waited for."""
         self.draining.set()
+        self.housekeeper.stop()
         self.trail.close()  # no request is left
         self.services.uploads.close()
         if not self.worker.stop(seconds):
@@ -258,6 +263,7 @@ def build(
     trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
     pushes, tokens = _pushes(settings, kept, engines.stager, worker, loader), _tokens(settings, kept.metadata)
     pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds)
+    retention = Retention(kept.metadata, engines.tables, kept.rejects, _keeping(settings), trail.note)
     services = Services(
         pushes=pushes,
         replays=Replays(
@@ -277,13 +283,17 @@ def build(
         sessions=Sessions(kept.metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
         changes=changes,
         audit=kept.metadata.audit,
+        retention=retention,
         settings=settings.model_dump(),
         note=_noting(trail, changes),
         ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
         rehearsal=rehearsal,
         confinement=_confinement(),
     )
-    return Parts(kept.metadata, engines.tables, engines, reducer, worker, trail, services, draining)
+    housekeeper = Housekeeper(retention)
+    return Parts(
+        kept.metadata, engines.tables, engines, reducer, worker, trail, housekeeper, services, draining
+    )
 
 
 def _noting(trail: Trail, changes: Changes) -> Write:
@@ -378,6 +388,11 @@ def _tokens(settings: Settings, metadata: Metadata) -> Tokens:
         lifetime=timedelta(hours=settings.token_hours),
         key_life=timedelta(days=settings.token_key_days),
     )
+
+
+def _keeping(settings: Settings) -> Keeping:
+    days = (settings.keep_jobs_days, settings.keep_rejects_days, settings.keep_new_jobs_days)
+    return Keeping(*(timedelta(days=d) if d else None for d in days))
 
 
 def _temp(folder: Path) -> Path:

@@ -114,6 +114,17 @@ class Settings(BaseSettings):
     session_hours: float = Field(
         12.0, gt=0, le=768, description="how long a sign-in to the console is good, in hours"
     )
+    keep_jobs_days: float = Field(
+        365.0, ge=0, description="how long a job that has ended stays in the ledger; 0: for ever"
+    )
+    keep_rejects_days: float = Field(
+        90.0,
+        ge=0,
+        description="how long rows that could not be stored stay readable; 0: as long as their job",
+    )
+    keep_new_jobs_days: float = Field(
+        30.0, ge=0, description="how long a job to which nobody has pushed anything stays; 0: for ever"
+    )
     audit_days: float = Field(365.0, gt=0, description="how long an entry of the audit is kept")
     trusted_proxies: str = Field(
         "", description="addresses or networks of proxies, with commas, whose X-Forwarded-… is believed"

@@ -47,6 +47,16 @@ class Client:
         """The pools that the key may see: their names by id."""
         return {pool["id"]: pool["name"] for pool in self._calls.get("/integration/api/pools")}
 
+    def gc(self, *, dry_run: bool = False) -> dict[str, int]:
+        """Let go of what is old enough, as the server does every hour: how much of each kind.
+
+        ``dry_run``: how much it would be. Needs the permission of an administrator.
+        """
+        found = (
+            self._calls.get("/api/v1/gc") if dry_run else self._calls.repeatable("POST", "/api/v1/gc").json()
+        )
+        return {gone["kind"]: gone["count"] for gone in found}
+
     def pool(self, id_or_name: str) -> Pool:
         """A pool by its id or its name. Raises NotFound."""
         pools = self.pools()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Engine, Row, Select, delete, insert, select
+from sqlalchemy import Engine, Row, Select, delete, func, insert, select
 
 from headrace.metadata.schema import audit
 from headrace.model import AuditEntry
@@ -27,6 +27,9 @@ class AuditFilter:
     since: datetime | None = None
     until: datetime | None = None
 
+
+_PRUNED_AT_ONCE = 1000
+"""So many in one transaction, for which every other writer waits."""
 
 _SAME = ("actor_id", "action", "pool_id", "job_id", "subject", "peer", "status")
 
@@ -50,10 +53,21 @@ class Audit:
         with self._reads.connect() as db:
             return [_entry(row) for row in db.execute(query)]
 
+    def expired(self, at: datetime) -> int:
+        """How many have been kept long enough."""
+        with self._reads.connect() as db:
+            return db.execute(select(func.count()).where(audit.c.kept_until < at)).scalar_one()
+
     def prune(self, at: datetime) -> int:
-        """Delete what has been kept long enough; answers how many."""
-        with self._writes.begin() as db:
-            return db.execute(delete(audit).where(audit.c.kept_until < at)).rowcount
+        """Delete what has been kept long enough, a few at a time; answers how many."""
+        some = select(audit.c.number).where(audit.c.kept_until < at).limit(_PRUNED_AT_ONCE)
+        pruned = 0
+        while True:
+            with self._writes.begin() as db:
+                found = db.execute(delete(audit).where(audit.c.number.in_(some))).rowcount
+            pruned += found
+            if found < _PRUNED_AT_ONCE:
+                return pruned
 
 
 def _matching(wanted: AuditFilter) -> Select[Any]:

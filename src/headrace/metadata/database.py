@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, even
 from headrace.durable import disk_full
 from headrace.metadata.audit import Audit
 from headrace.metadata.chunks import Chunks
+from headrace.metadata.forgetting import Forgetting
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
@@ -39,6 +40,7 @@ class Metadata:
         self.uploads = Uploads(self.engine, writes)
         self.submissions = Submissions(self.engine, writes)
         self.undoings = Undoings(self.engine, writes)
+        self.forgetting = Forgetting(self.engine, writes)
 
     def ping(self) -> bool:
         """True; raises if the database does not answer."""

@@ -159,6 +159,7 @@ jobs = Table(
     Column("retried_by", String),
     Column("chunks_until", Instant),
     Index("jobs_being_undone", "undo_began_at"),
+    Index("jobs_by_end", "finished_at", "id"),
     Index("jobs_of_pool", "pool_id", "created_at"),
     Index("jobs_by_idempotency_key", "pool_id", "idempotency_key", unique=True),
     Index("jobs_by_status", "status", "pool_id", "queue_number"),

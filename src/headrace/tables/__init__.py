@@ -7,7 +7,7 @@ load allows it. What each method may raise stands at the method; everything is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -169,6 +169,12 @@ class TableEngine(Protocol):
 
     def undoing(self, pool_id: str, job_id: str) -> Undoing | None:
         """What undoing a job did, however the process ended; None: it was not undone."""
+
+    def named_jobs(self, pool_id: str) -> Collection[str]:
+        """The jobs that the kept versions of the pool's tables name: they may be looked at, and undone."""
+
+    def forget_jobs(self, pool_id: str, job_ids: Collection[str]) -> int:
+        """Drop the receipts of jobs that nobody will ask for again; answers how many. May be repeated."""
 
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
         """The snapshots in which the table changed, newest first."""

@@ -214,6 +214,14 @@ def snapshot_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> i
     return int(rows[0][0]) if rows else None
 
 
+def named_jobs(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
+    """The jobs that made, or took back, a version that is kept."""
+    query = (
+        "SELECT DISTINCT commit_extra_info FROM ducklake_snapshot_changes WHERE commit_extra_info IS NOT NULL"
+    )
+    return {job_id for (job_id,) in _asked(cursor, lake, query)}
+
+
 def has_snapshot(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int) -> bool:
     query = f"SELECT 1 FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot WHERE snapshot_id = {version}"
     return bool(cursor.execute(query).fetchall())

@@ -43,6 +43,19 @@ def one_snapshot(
     crash_point("committed")
 
 
+@contextmanager
+def transaction(cursor: duckdb.DuckDBPyConnection, data: Path) -> Iterator[None]:
+    """Of what adds no rows; committed when all that it wrote is synced."""
+    cursor.execute("BEGIN")
+    try:
+        with synced(data):
+            yield
+    except BaseException:
+        cursor.execute("ROLLBACK")
+        raise
+    cursor.execute("COMMIT")
+
+
 def rollback(cursor: duckdb.DuckDBPyConnection) -> None:
     with suppress(duckdb.TransactionException):  # a commit that failed has ended it already
         cursor.execute("ROLLBACK")

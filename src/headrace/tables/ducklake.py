@@ -18,7 +18,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,16 @@ from headrace.model import (
     now,
 )
 from headrace.tables import Answer, ExportFormat, Load, Preview
-from headrace.tables.catalog import BOOKS, Lake, all_tables, find_table, receipt_of, versions_of
+from headrace.tables.catalog import (
+    BOOKS,
+    Lake,
+    all_tables,
+    find_table,
+    named_jobs,
+    receipt_of,
+    versions_of,
+)
+from headrace.tables.forgetting import forget_receipts
 from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
@@ -136,6 +145,18 @@ class DuckLakeTables:
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
         with self._cursor(pool_id) as (cursor, lake):
             return versions_of(cursor, lake, ref)
+
+    def named_jobs(self, pool_id: str) -> Collection[str]:
+        if not self.files(pool_id).catalog.exists():
+            return ()
+        with self._cursor(pool_id) as (cursor, lake):
+            return named_jobs(cursor, lake)
+
+    def forget_jobs(self, pool_id: str, job_ids: Collection[str]) -> int:
+        if not self.files(pool_id).catalog.exists():
+            return 0
+        with self._cursor(pool_id) as (cursor, lake), lake.writer:
+            return forget_receipts(cursor, lake, job_ids)
 
     # -- loading ---------------------------------------------------------------------------------------
 

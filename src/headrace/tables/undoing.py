@@ -250,7 +250,7 @@ class Undoer:
         names = ", ".join(literal(table.ref.name) for table in undoing.tables)
         text = literal(json.dumps(asdict(undoing), default=str))
         self._cursor.execute(
-            f"INSERT INTO {self._lake.alias}.{BOOKS}.loads VALUES ({literal(_name(self._job_id))}, "
+            f"INSERT INTO {self._lake.alias}.{BOOKS}.loads VALUES ({literal(name_of_undo(self._job_id))}, "
             f"TIMESTAMP {literal(stamp_of(undoing.at))}, [{names}]::VARCHAR[], {text})"
         )
         self._cursor.execute(
@@ -265,7 +265,7 @@ class Undoer:
 def undoing_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> Undoing | None:
     """What undoing the job did; None: it was not undone."""
     query = f"SELECT receipt FROM {lake.alias}.{BOOKS}.loads WHERE job_id = ?"
-    rows = cursor.execute(query, [_name(job_id)]).fetchall()
+    rows = cursor.execute(query, [name_of_undo(job_id)]).fetchall()
     if not rows:
         return None
     fields = json.loads(rows[0][0])
@@ -273,6 +273,6 @@ def undoing_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> Un
     return Undoing(fields["job_id"], datetime.fromisoformat(fields["at"]), tables)
 
 
-def _name(job_id: str) -> str:
+def name_of_undo(job_id: str) -> str:
     """No job is called so."""
     return f"undo:{job_id}"

@@ -9,8 +9,8 @@ old versions, remove what nothing refers to any more. The caller holds the lake'
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,8 +19,9 @@ import duckdb
 from headrace.conversion import literal, quoted
 from headrace.model import CHANGE_DATE, Table, fold
 from headrace.tables.catalog import Lake, table_name
+from headrace.tables.committing import transaction
 from headrace.tables.inlining import rows_as_files
-from headrace.tables.written import sync_files, synced
+from headrace.tables.written import sync_files
 
 _SMALL_BYTES = 256 << 10
 _LARGEST_BYTES = 256 << 20
@@ -38,11 +39,11 @@ class Upkeep:
     def run(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
         """One round for one table and for the versions of its lake; changes no row."""
         name, data = literal(lake.alias), lake.files.data
-        with _transaction(cursor, data):
+        with transaction(cursor, data):
             cursor.execute(f"CALL ducklake_flush_inlined_data({name})")
         if table.column("filename"):  # ours hides the engine's own, by which the small files are chosen
             self._rewrite(cursor, lake, table, share=0.0)
-            with _transaction(cursor, data):
+            with transaction(cursor, data):
                 cursor.execute(
                     f"CALL ducklake_merge_adjacent_files({name}, {literal(table.ref.name)}, "
                     f"schema => {_schema(table)})"
@@ -54,7 +55,7 @@ class Upkeep:
 
     def _rewrite(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table, *, share: float) -> None:
         """Files of which more than this share of rows is deleted, without those rows."""
-        with _transaction(cursor, lake.files.data):
+        with transaction(cursor, lake.files.data):
             cursor.execute(
                 f"CALL ducklake_rewrite_data_files({literal(lake.alias)}, {literal(table.ref.name)}, "
                 f"schema => {_schema(table)}, delete_threshold => {share})"
@@ -72,7 +73,7 @@ class Upkeep:
         order = f" ORDER BY {', '.join(quoted(c.name) for c in keys) or 'rowid'}"
         target = data / "compact" / f"{uuid4().hex}.parquet"
         target.parent.mkdir(exist_ok=True)
-        with rows_as_files(cursor, lake), _transaction(cursor, data):
+        with rows_as_files(cursor, lake), transaction(cursor, data):
             rows = cursor.execute(
                 f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(str(target))} "
                 "(FORMAT parquet, COMPRESSION zstd)"
@@ -137,16 +138,3 @@ def _small_files(cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) ->
         picked.append(path)
         total += size
     return picked
-
-
-@contextmanager
-def _transaction(cursor: duckdb.DuckDBPyConnection, data: Path) -> Iterator[None]:
-    """Committed when all that it wrote is synced."""
-    cursor.execute("BEGIN")
-    try:
-        with synced(data):
-            yield
-    except BaseException:
-        cursor.execute("ROLLBACK")
-        raise
-    cursor.execute("COMMIT")

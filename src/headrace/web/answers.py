@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from headrace.model import ChunkState, ChunkType, FileType, JobStatus, KeyKind, Permission
+from headrace.retention import Kind
 from headrace.web import wire
 
 
@@ -49,6 +50,13 @@ class CountsAnswer(Answer):
     duplicates: int
     rejected: int
     notLoaded: int
+
+
+class GoneAnswer(Answer):
+    """What went, or would, because it is old."""
+
+    kind: Kind
+    count: int
 
 
 class CutAnswer(Answer):

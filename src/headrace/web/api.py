@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field
 
 from headrace.errors import Draining, NotFound
 from headrace.model import CHANGE_DATE, Chunk, ChunkType, Counts, Cut, Job, RejectCount, Table, Version
+from headrace.retention import Kind
 from headrace.schemas import Planned
 from headrace.tables import ExportFormat
 from headrace.telling import cuts_of, rejected_by
@@ -282,6 +283,23 @@ def _version(version: Version) -> dict[str, Any]:
         "change": version.changes,
         "undo": version.undo,
     }
+
+
+# -- what is old ---------------------------------------------------------------------------------------
+
+
+async def foresee_retention(use: Use) -> JSONResponse:
+    """What is old enough to go now: how many of each kind."""
+    return _gone(await to_thread.run_sync(use.retention.foreseen, limiter=UPKEEP))
+
+
+async def run_retention(use: Use) -> JSONResponse:
+    """Let go of it now, as the server does by itself every hour; how many of each kind went."""
+    return _gone(await to_thread.run_sync(use.retention.sweep, limiter=UPKEEP))
+
+
+def _gone(found: Mapping[Kind, int]) -> JSONResponse:
+    return JSONResponse([{"kind": kind, "count": count} for kind, count in found.items()])
 
 
 # -- health --------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from headrace.profiles import Profiles
 from headrace.pushes import Pushes
 from headrace.rehearsal import Rehearsal
 from headrace.replays import Replays
+from headrace.retention import Retention
 from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
@@ -45,6 +46,7 @@ class Services:
     keys: KeyRing
     tokens: Tokens
     audit: Audit
+    retention: Retention
     note: Write
     overview: Overview
     profiles: Profiles

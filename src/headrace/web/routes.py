@@ -148,6 +148,8 @@ ROUTES = (
     Endpoint("POST", _CLIENTS + "/{key_id:part}/enable", keys.enable_client, ADMIN, "access"),
     Endpoint("GET", _OURS + "/permissions/explain", keys.explain_permission, ANY, "access"),
     Endpoint("GET", _OURS + "/audit", audit.read_audit, ADMIN, "access"),
+    Endpoint("GET", _OURS + "/gc", api.foresee_retention, ADMIN, "headrace"),
+    Endpoint("POST", _OURS + "/gc", api.run_retention, ADMIN, "headrace"),
     Endpoint("POST", "/oauth2/token", oauth.create_token, OPEN, "access"),
     Endpoint("GET", "/oauth2/jwks", oauth.list_signing_keys, OPEN, "access"),
     Endpoint("GET", "/.well-known/oauth-authorization-server", oauth.describe_oauth, OPEN, "access"),

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults soak names undos damage fuzz cuts slow-clients screenshots clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults programs soak names undos damage fuzz cuts slow-clients screenshots clean
 
 setup: $(STAMP) $(HELP)
 
@@ -86,8 +86,12 @@ soak: setup
 names: setup
 	HEADRACE_ALL_NAMES=1 $(BIN)/python -m pytest tests/contract/test_names.py $(ARGS)
 
-# Random loads and undos beside a model: make undos PROGRAMS=200
+# Pushes, cancels, undos and deaths of the server beside a model: make programs PROGRAMS=10000 SEED=7
 PROGRAMS ?= 100
+programs: setup
+	HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_programs.py $(ARGS)
+
+# Random loads and undos beside a model: make undos PROGRAMS=200
 undos: setup
 	HEADRACE_UNDO_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_undo.py $(ARGS)
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import httpx
 import pyarrow as pa
@@ -58,19 +58,21 @@ class RunningServer:
     def start(self, timeout: float = 60) -> RunningServer:
         """Returns when the server has said its URL; both of its outputs go to ``log_file``."""
         assert self.process is None, "it runs already"
-        command = [self.python, "-m", "headrace", "serve", "--data-dir", str(self.data_dir)]
-        command += ["--host", "127.0.0.1", "--port", "0", *(["--tls"] if self.tls else []), *self.options]
+        arguments = ["serve", "--data-dir", str(self.data_dir), "--host", "127.0.0.1", "--port", "0"]
+        arguments += [*(["--tls"] if self.tls else []), *self.options]
         seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **self.env}
-            )
+            self.process = self._launch(arguments, log)
         try:
             self.url = wait_for(lambda: self._ready_url(seen), timeout, "the ready line")
         except BaseException:
             self.kill()
             raise
         return self
+
+    def _launch(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        command = [self.python, "-m", "headrace", *arguments]
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **self.env})
 
     def _ready_url(self, seen: int) -> str | None:
         assert self.process is not None

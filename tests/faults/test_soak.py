@@ -22,10 +22,11 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
+from randomjobs import DELETE, as_body, as_parquet, assert_same_rows, random_job
 
 from counted import counted
 from engine import model_of_loads as model
-from engine.model_of_loads import FLOAT, INTEGER, STRING, Chunk, Model, Unspecified
+from engine.model_of_loads import Model, Unspecified
 from harness import (
     RunningServer,
     add_chunk,
@@ -37,58 +38,12 @@ from harness import (
     wait_for,
     wait_for_job,
 )
-from headrace.model import ChunkType, FileType, JobStatus, JobType, PushSpec, UpsertStrategy
+from headrace.model import JobStatus
 
 ROUNDS = int(os.environ.get("HEADRACE_SOAK_ROUNDS", "6"))
 SEED = int(os.environ.get("HEADRACE_SOAK_SEED", "20261124"))
 
 LAKES, PUSHERS_A_LAKE, READERS = 2, 2, 3
-DELETE, UPSERT = ChunkType.DELETE, ChunkType.UPSERT
-ARROW = {STRING: pa.string(), INTEGER: pa.int64(), FLOAT: pa.float64()}
-KINDS = {"id": INTEGER, "k": STRING, "v": STRING, "w": FLOAT, "n": INTEGER}
-VALUES: dict[Any, tuple[model.Value, ...]] = {
-    STRING: (None, "", "a", "b", "ab", "1", "é"),
-    INTEGER: (None, *range(8)),
-    FLOAT: (None, 0.5, 1.0, 2.25),
-}
-
-
-# -- random jobs ---------------------------------------------------------------------------------------
-
-
-def random_job(chance: random.Random, tables: Sequence[str]) -> model.Job:
-    keys = chance.choice([(), ("id",), ("ID",), ("id",), ("id", "k"), ("K",)])
-    type = chance.choice([JobType.DELTA] * 5 + [JobType.REPLACE])
-    first, *others = chance.sample(tables, 3)
-    spec = PushSpec(
-        first,
-        type,
-        FileType.PARQUET,
-        keys=keys,
-        upsert_strategy=chance.choice([None, None, *UpsertStrategy]),
-        allow_duplicate=chance.random() < 0.2,
-        mirror_names=tuple(others[: chance.choice([0, 0, 0, 1, 2])]),
-    )
-    deletes = [False, True] if keys and type is JobType.DELTA else [False]
-    kinds = [False, *(chance.choice(deletes) for _ in range(chance.randrange(3)))]
-    return model.Job(spec, tuple(random_chunk(chance, keys, deletes) for deletes in kinds))
-
-
-def random_chunk(chance: random.Random, keys: Sequence[str], deletes: bool) -> Chunk:
-    new = chance.choice([()] * 6 + [(f"new{chance.randrange(6)}",)])
-    others = [*chance.sample(sorted(KINDS), 3), *new]
-    names = list(dict.fromkeys([*map(str.lower, keys), *([] if deletes else others)]))
-    kinds = [KINDS.get(name, STRING) for name in names]
-    rows = chance.choice([1, 3, 20, 200])
-    values = tuple(tuple(chance.choice(VALUES[kind]) for kind in kinds) for _ in range(rows))
-    return Chunk(DELETE if deletes else UPSERT, tuple(zip(names, kinds, strict=True)), values)
-
-
-def as_parquet(chunk: Chunk) -> bytes:
-    arrays = [
-        pa.array([row[n] for row in chunk.rows], ARROW[kind]) for n, (_, kind) in enumerate(chunk.columns)
-    ]
-    return parquet(pa.Table.from_arrays(arrays, [name for name, _ in chunk.columns]))
 
 
 # -- who pushes ----------------------------------------------------------------------------------------
@@ -121,15 +76,7 @@ class Pusher:
         except Unspecified:
             return
         spec = job.spec
-        body = {
-            "type": spec.type,
-            "fileType": "PARQUET",
-            "keys": list(spec.keys) or None,
-            "upsertStrategy": spec.upsert_strategy,
-            "allowDuplicate": spec.allow_duplicate,
-            "mirrorTargetNames": list(spec.mirror_names) or None,
-        }
-        id = create_job(self.api, self.pool, spec.target_name, **body)["id"]
+        id = create_job(self.api, self.pool, spec.target_name, **as_body(spec))["id"]
         for chunk in job.chunks:
             kind = "deleted" if chunk.type is DELETE else "upserted"
             reply = add_chunk(self.api, self.pool, id, as_parquet(chunk), kind)
@@ -147,9 +94,7 @@ class Pusher:
         if not (table := self.expected.tables.get(name.casefold())):
             return
         names = ", ".join(f'"{column.name}"' for column in table.columns)
-        rows = self._sql(f'SELECT {names} FROM "{table.name}"')
-        wanted = [[row.values.get(n) for n in table.folded] for row in table.rows]
-        assert sorted(rows, key=repr) == sorted(wanted, key=repr), (self.pool, name)
+        assert_same_rows(self._sql(f'SELECT {names} FROM "{table.name}"'), table)
 
     def _push_decimals(self) -> None:
         """Two jobs at once on a table of fifty decimals; the second widens what the first makes."""

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from counted import Counting
 from harness import RunningServer, create_pool
+from postgres import Postgres
 
 # on a busy machine a slow example is no finding; what must land is decided by the same examples each time
 settings.register_profile(
@@ -29,6 +30,12 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with RunningServer(tmp_path_factory.mktemp("server") / "data") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as running:
         yield running
 
 

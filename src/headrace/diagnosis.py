@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from headrace import confinement
 from headrace.backups import missing_files
+from headrace.metadata import CannotOpen, postgres_version
 from headrace.metadata.holding import damage_of, revision_of
 from headrace.model import now
 from headrace.server import server_of
@@ -55,6 +56,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "settings": lambda: _settings(settings),
         "folder": lambda: _folder(folder, served),
         "disk": lambda: _disk(folder, settings.min_free_disk_bytes),
+        "database": lambda: _database(settings),
         "data": lambda: _data(folder),
         "port": lambda: _port(settings, served),
         "tls": lambda: _tls(settings, folder),
@@ -132,6 +134,16 @@ def _disk(folder: Path, least: int) -> Iterator[Finding]:
         yield Finding("disk", State.WARNING, found, "make room before it is needed")
     else:
         yield Finding("disk", State.OK, found)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if isinstance(settings.database, Path):
+        return
+    try:
+        version = postgres_version(settings.database)
+        yield Finding("database", State.OK, f"PostgreSQL {version} answers")
+    except CannotOpen as error:
+        yield Finding("database", State.FAULT, str(error), "set database_url right, or start the database")
 
 
 def _data(folder: Path) -> Iterator[Finding]:

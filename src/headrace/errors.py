@@ -309,6 +309,13 @@ class Busy(HeadraceError):
     retry_after = 1
 
 
+class DatabaseUnreachable(Busy):
+    """The database of the metadata does not answer; try again in a moment."""
+
+    code = "database-unreachable"
+    retry_after = 5
+
+
 class StillStaging(HeadraceError):
     """Chunks of the job are still being staged; try again in a moment."""
 

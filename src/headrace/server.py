@@ -32,7 +32,7 @@ from headrace.faults import Faults
 from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
-from headrace.metadata import Metadata
+from headrace.metadata import CannotOpen, Metadata
 from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
 from headrace.overview import Overview
 from headrace.pools import Pools
@@ -238,11 +238,11 @@ def build(
     engines: Engines | None = None,
     rehearsal: Rehearsal | None = None,
 ) -> Parts:
-    """The installation on one machine: SQLite, local disk, a DuckLake per pool."""
+    """The installation on one machine: SQLite or PostgreSQL, local disk, a DuckLake per pool."""
     engines = engines or _engines(settings, folder)
     kept = Kept(
         folder,
-        Metadata(folder / "metadata.sqlite"),
+        _metadata(settings),
         DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes),
         RejectFiles(folder / "pools"),
     )
@@ -304,6 +304,13 @@ def _noting(trail: Trail, changes: Changes) -> Write:
         return trail.note(entry, hurry=hurry)
 
     return note
+
+
+def _metadata(settings: Settings) -> Metadata:
+    try:
+        return Metadata(settings.database)
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -500,12 +507,12 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     """Look after every table of a folder that no server uses. Raises CannotStart."""
     os.umask(0o077)
     folder = settings.data_dir.resolve()
-    if not (folder / "metadata.sqlite").is_file():
+    if not (folder / "pools").is_dir():
         raise CannotStart(f"There is no server's folder at {folder}.")
     with _only_server_of(folder):
         sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=_temp(folder), warm=0)
         tables = _tables(settings, folder / "pools", sandbox)
-        metadata = Metadata(folder / "metadata.sqlite")
+        metadata = _metadata(settings)
         for pool in metadata.pools.list():
             for table in tables.tables(pool.id):
                 tables.maintain(pool.id, table.ref, at_once=True)

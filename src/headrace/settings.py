@@ -10,7 +10,7 @@ import os
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 OF_CLIENTS = frozenset({"HEADRACE_URL", "HEADRACE_KEY", "HEADRACE_PROFILE"})
@@ -28,9 +28,18 @@ class ExecuteLimits(StrEnum):
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="HEADRACE_",
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,  # a URL may hold a password
+    )
 
     data_dir: Path = Field(Path("headrace-data"), description="folder that holds everything the server keeps")
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL for the metadata, postgresql://…; default: a SQLite file in the folder",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     tls: bool = Field(False, description="serve HTTPS, with a self-signed certificate unless one is given")
@@ -136,6 +145,18 @@ class Settings(BaseSettings):
     crash_at: str = Field(
         "", description="for tests of recovery: the server kills itself at this crash point"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _of_postgresql(cls, url: SecretStr) -> SecretStr:
+        if url.get_secret_value() and not url.get_secret_value().startswith("postgresql://"):
+            raise ValueError("it must begin with postgresql://")
+        return url
+
+    @property
+    def database(self) -> Path | str:
+        """Where the metadata are: a file of SQLite, or a URL, which may hold a password."""
+        return self.database_url.get_secret_value() or self.data_dir.resolve() / "metadata.sqlite"
 
 
 def named_in_vain() -> list[str]:

@@ -370,7 +370,7 @@ class Worker:
 
     def _load_next(self) -> bool:
         """Load the next free job; False if there is none."""
-        job = self._metadata.jobs.claim(self._name, now(), self._lease)
+        job = self._metadata.jobs.claim(self._name, self._metadata.now(), self._lease)
         if job is None:
             return False
         crash_point("claimed")
@@ -430,6 +430,6 @@ class Worker:
 
     def _beat(self, running: list[tuple[str, int]]) -> None:
         try:
-            self._metadata.jobs.heartbeat(running, now(), self._lease)
+            self._metadata.jobs.heartbeat(running, self._metadata.now(), self._lease)
         except Exception:
             log.exception("a heartbeat was missed")

@@ -67,7 +67,7 @@ def test_settings() -> None:
 def _default(value: Any) -> str:
     if value is PydanticUndefined:
         return "one a core, at most 8"
-    if value is None or value == "":
+    if value is None or str(value) == "":
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

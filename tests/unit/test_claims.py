@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from headrace.errors import Overloaded
 from headrace.metadata import Metadata
@@ -23,8 +23,8 @@ LEASE = timedelta(seconds=60)
 class Queue(Metadata):
     """The metadata with a clock of its own: each call is a second later."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, where: Path | str) -> None:
+        super().__init__(where)
         self._seconds = count()
 
     def later(self) -> datetime:
@@ -56,8 +56,8 @@ class Queue(Metadata):
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[Queue]:
-    opened = Queue(tmp_path / "metadata.sqlite")
+def queue(database: Path | str) -> Iterator[Queue]:
+    opened = Queue(database)
     yield opened
     opened.close()
 
@@ -162,6 +162,16 @@ def test_a_claim_walks_through_no_ended_job(queue: Queue) -> None:
     assert reads
     with queue.engine.connect() as db:
         for text, values in reads:
-            steps = [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
-            [of_jobs] = [step for step in steps if step.split()[1] == "jobs"]
-            assert "jobs_by_status" in of_jobs or "jobs_being_undone" in of_jobs, text
+            of_jobs = ways_to_jobs(db, text, values)
+            assert all("jobs_by_status" in way or "jobs_being_undone" in way for way in of_jobs), of_jobs
+
+
+def ways_to_jobs(db: Connection, text: str, values: Any) -> list[str]:
+    """How the database would find the jobs of a query."""
+    if db.dialect.name == "sqlite":
+        steps = [row.detail for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)]
+        return [step for step in steps if step.split()[1] == "jobs"]
+    db.exec_driver_sql("SET LOCAL enable_seqscan = off")  # it takes one for the few rows of a test
+    plan = [str(line) for (line,) in db.exec_driver_sql(f"EXPLAIN {text}", values)]
+    ways = [line for line in plan if " on jobs  " in line or "Bitmap Index Scan" in line]
+    return [way for way in ways if "Bitmap Heap Scan" not in way]

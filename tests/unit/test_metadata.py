@@ -1,4 +1,4 @@
-"""What the server knows beside the tables, in a real SQLite file: its schema, its states, its races."""
+"""What the server knows beside the tables, in a real database: its schema, its states, its races."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import inspect
@@ -27,6 +28,7 @@ from headrace.errors import Conflict, JobLocked, Overloaded
 from headrace.metadata import Metadata, schema
 from headrace.metadata.audit import AuditFilter
 from headrace.metadata.codec import dump_report, dump_spec, read_report, read_spec
+from headrace.metadata.dialects import clock
 from headrace.model import (
     STRING,
     AuditEntry,
@@ -64,8 +66,8 @@ def later(seconds: float) -> datetime:
 class Books(Metadata):
     """The metadata, and short ways to fill it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, where: Path | str) -> None:
+        super().__init__(where)
         self._numbers = count(1)
 
     def new(self, table: str = "t", pool: str = "p", **spec: Any) -> str:
@@ -102,8 +104,8 @@ class Books(Metadata):
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    opened = Books(tmp_path / "metadata.sqlite")
+def books(database: Path | str) -> Iterator[Books]:
+    opened = Books(database)
     yield opened
     opened.close()
 
@@ -149,23 +151,51 @@ def test_down_and_up_again(books: Books) -> None:
     books.chunk(books.new())
 
 
-def test_what_was_written_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
-    first = Books(tmp_path / "m.sqlite")
+REVISIONS = ["0001", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
+
+
+def test_no_revision_is_left_out() -> None:
+    scripts = ScriptDirectory("src/headrace/metadata/migrations")
+    assert [script.revision for script in scripts.walk_revisions()] == REVISIONS[::-1]
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_up_from_every_revision(books: Books, revision: str) -> None:
+    migrate(books, command.downgrade, revision)
+    migrate(books, command.upgrade, "head")
+    with books.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    books.chunk(books.new())
+
+
+def test_several_servers_that_start_at_once_migrate_once(database: Path | str) -> None:
+    opened = at_once(lambda _: Metadata(database))
+    assert all(isinstance(found, Metadata) for found in opened), opened
+    assert len({found.signing.installation_id() for found in opened}) == 1
+    for found in opened:
+        found.close()
+
+
+def test_what_was_written_is_there_when_it_is_opened_again(database: Path | str) -> None:
+    first = Books(database)
     chunk = first.chunk(first.new())
     first.close()
-    second = Metadata(tmp_path / "m.sqlite")
+    second = Metadata(database)
     assert list(second.chunks.list(chunk.job_id)) == [chunk]
     assert second.ping()
     second.close()
 
 
+DURABLE = {
+    "sqlite": {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2, "PRAGMA foreign_keys": 1},
+    "postgresql": {"SHOW synchronous_commit": "on"},
+}
+
+
 def test_a_commit_survives_a_power_loss(books: Books) -> None:
+    settings = DURABLE[books.engine.dialect.name]
     with books.engine.connect() as connection:
-        pragmas = {
-            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys")
-        }
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+        assert {asked: connection.exec_driver_sql(asked).scalar() for asked in settings} == settings
 
 
 def test_moments_keep_their_zone_and_microseconds(books: Books) -> None:
@@ -325,6 +355,13 @@ def test_a_job_whose_lease_is_over_is_claimed_again(books: Books) -> None:
     new = books.claim(later(61))
     assert new and (new.id, new.fence, new.started_at) == (old.id, 2, START)
     assert (books.jobs.check_mine(old.id, 1), books.jobs.check_mine(old.id, 2)) == (False, True)
+
+
+def test_leases_run_by_the_clock_of_the_database(books: Books) -> None:
+    with books.engine.connect() as db:
+        before, between, after = clock(db), books.now(), clock(db)
+    assert before <= between <= after
+    assert between.tzinfo and between.utcoffset() == timedelta(0)
 
 
 def test_a_sign_of_life_lengthens_the_lease(books: Books) -> None:
@@ -790,6 +827,12 @@ def test_filters_of_the_audit(books: Books, wanted: AuditFilter, count: int) -> 
     assert len(books.audit.page(wanted, before=None, limit=9)) == count
 
 
+REPLACE = {
+    "sqlite": "INSERT OR REPLACE INTO audit SELECT * FROM audit",
+    "postgresql": "TRUNCATE audit",
+}
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -797,11 +840,12 @@ def test_filters_of_the_audit(books: Books, wanted: AuditFilter, count: int) -> 
         "UPDATE audit SET kept_until = '2000-01-01'",
         "DELETE FROM audit",
         "DELETE FROM audit WHERE number = 1",
-        "INSERT OR REPLACE INTO audit SELECT * FROM audit",
+        "<replace>",
     ],
 )
 def test_the_database_refuses_to_change_the_audit(books: Books, statement: str) -> None:
     books.audit.add([entry(now())], DAY)
+    statement = statement.replace("<replace>", REPLACE[books.engine.dialect.name])
     with pytest.raises(IntegrityError, match="append-only"), books.engine.begin() as connection:
         connection.exec_driver_sql(statement)
     assert len(books.audit.page(AuditFilter(), before=None, limit=9)) == 1

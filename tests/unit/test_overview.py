@@ -21,8 +21,8 @@ NEW, QUEUED, DONE, ERROR = JobStatus.NEW, JobStatus.QUEUED, JobStatus.DONE, JobS
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> Iterator[Metadata]:
-    opened = Metadata(tmp_path / "metadata.sqlite")
+def metadata(database: Path | str) -> Iterator[Metadata]:
+    opened = Metadata(database)
     yield opened
     opened.close()
 

@@ -19,8 +19,8 @@ AT = datetime(2024, 2, 29, 12, 59, 58, 500_000, UTC)
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> Iterator[Metadata]:
-    opened = Metadata(tmp_path / "metadata.sqlite")
+def metadata(database: Path | str) -> Iterator[Metadata]:
+    opened = Metadata(database)
     yield opened
     opened.close()
 

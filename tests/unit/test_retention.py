@@ -50,8 +50,8 @@ class Versions:
 
 
 class House:
-    def __init__(self, folder: Path) -> None:
-        self.metadata = Metadata(folder / "metadata.sqlite")
+    def __init__(self, folder: Path, database: Path | str) -> None:
+        self.metadata = Metadata(database)
         self.rejects = RejectFiles(folder / "pools")
         self.versions = Versions()
         self.entries: list[AuditEntry] = []
@@ -91,8 +91,8 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path)
+def house(tmp_path: Path, database: Path | str) -> Iterator[House]:
+    house = House(tmp_path, database)
     yield house
     house.metadata.close()
 

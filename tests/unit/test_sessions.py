@@ -20,9 +20,8 @@ HOUR = timedelta(hours=1)
 
 
 class Installation:
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        self.metadata = Metadata(folder / "metadata.sqlite")
+    def __init__(self, where: Path | str) -> None:
+        self.metadata = Metadata(where)
         self.tokens = Tokens(self.metadata, lifetime=HOUR, key_life=HOUR)
         self.used: list[Key] = []
         self.sessions = Sessions(self.metadata, self.tokens, 12 * HOUR, self.used.append)
@@ -33,8 +32,8 @@ class Installation:
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(tmp_path / "here")
+def here(database: Path | str) -> Iterator[Installation]:
+    installation = Installation(database)
     yield installation
     installation.metadata.close()
 
@@ -100,7 +99,7 @@ def test_nonsense(here: Installation, cookie: str | None) -> None:
 
 
 def test_another_installation(here: Installation, tmp_path: Path) -> None:
-    there = Installation(tmp_path / "there")
+    there = Installation(tmp_path / "there.sqlite")
     with pytest.raises(Unauthorized):
         there.sessions.holder(here.sessions.open(here.key()))
     there.metadata.close()

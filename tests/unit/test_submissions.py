@@ -18,8 +18,8 @@ HOUR = datetime(2024, 2, 29, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> Iterator[Metadata]:
-    opened = Metadata(tmp_path / "metadata.sqlite")
+def metadata(database: Path | str) -> Iterator[Metadata]:
+    opened = Metadata(database)
     yield opened
     opened.close()
 
@@ -79,7 +79,8 @@ from pathlib import Path
 from headrace.metadata import Metadata
 from headrace.model import SubmissionLimits
 
-metadata = Metadata(Path(sys.argv[1]))
+where = sys.argv[1]
+metadata = Metadata(where if "://" in where else Path(where))
 print("ready", flush=True)
 for line in sys.stdin:
     at = datetime.fromtimestamp(int(line), UTC)
@@ -87,9 +88,9 @@ for line in sys.stdin:
 """
 
 
-def test_two_servers_share_one_limit(metadata: Metadata, tmp_path: Path) -> None:
+def test_two_servers_share_one_limit(metadata: Metadata, database: Path | str) -> None:
     """Two processes on one database, both asking eight times a second, with one clock, around a full hour."""
-    command = [sys.executable, "-c", SERVER, str(tmp_path / "metadata.sqlite")]
+    command = [sys.executable, "-c", SERVER, str(database)]
     servers = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]

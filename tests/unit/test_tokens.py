@@ -28,9 +28,9 @@ HOUR = timedelta(hours=1)
 
 class Installation:
     def __init__(
-        self, folder: Path, lifetime: timedelta = HOUR, key_life: timedelta = 90 * 24 * HOUR
+        self, where: Path | str, lifetime: timedelta = HOUR, key_life: timedelta = 90 * 24 * HOUR
     ) -> None:
-        self.metadata = Metadata(folder / "metadata.sqlite")
+        self.metadata = Metadata(where)
         self.tokens = Tokens(self.metadata, lifetime=lifetime, key_life=key_life)
         self.ring = KeyRing(self.metadata)
 
@@ -66,8 +66,8 @@ def assert_refused(tokens: Tokens, token: str, why: str = "none of this installa
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path)
+def here(database: Path | str) -> Iterator[Installation]:
+    made = Installation(database)
     yield made
     made.metadata.close()
 
@@ -159,8 +159,7 @@ def test_a_token_says_who_it_is(here: Installation) -> None:
 
 
 def test_a_token_of_another_installation(here: Installation, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    other = Installation(tmp_path / "other")
+    other = Installation(tmp_path / "other.sqlite")
     assert_refused(here.tokens, other.token())
     assert other.tokens.holder(other.token())
     other.metadata.close()
@@ -287,8 +286,8 @@ def test_after_a_rotation_old_tokens_are_good_until_they_expire(here: Installati
     assert [k.kid for k in here.metadata.signing.verifiers(now() + left)] == [young.kid]
 
 
-def test_a_key_that_verifies_no_more_refuses_its_tokens(tmp_path: Path) -> None:
-    here = Installation(tmp_path, lifetime=timedelta(seconds=1))
+def test_a_key_that_verifies_no_more_refuses_its_tokens(database: Path | str) -> None:
+    here = Installation(database, lifetime=timedelta(seconds=1))
     token = here.forged(exp=int(now().timestamp()) + 3600)  # as if it had been signed to live longer
     assert here.tokens.holder(token)
     retired = here.metadata.signing.signer()
@@ -300,8 +299,8 @@ def test_a_key_that_verifies_no_more_refuses_its_tokens(tmp_path: Path) -> None:
     here.metadata.close()
 
 
-def test_a_key_is_replaced_when_it_is_old(tmp_path: Path) -> None:
-    here = Installation(tmp_path, key_life=timedelta(0))
+def test_a_key_is_replaced_when_it_is_old(database: Path | str) -> None:
+    here = Installation(database, key_life=timedelta(0))
     first, second = here.token(), here.token()
     assert part(first, 0)["kid"] != part(second, 0)["kid"]
     assert here.tokens.holder(first)
@@ -328,10 +327,10 @@ def test_only_the_public_halves_are_shown(here: Installation) -> None:
     assert all(key.keys() == {"kty", "crv", "x", "y", "kid", "use", "alg"} for key in shown)
 
 
-def test_another_server_of_the_installation_knows_the_same(here: Installation, tmp_path: Path) -> None:
+def test_another_server_of_the_installation_knows_the_same(here: Installation, database: Path | str) -> None:
     client = here.client()
     token = here.token(client)
-    other = Installation(tmp_path)
+    other = Installation(database)
     assert other.tokens.holder(token).id == client.id
     other.tokens.rotate_signing_key()
     assert here.tokens.holder(other.token(client)).id == client.id

@@ -20,8 +20,8 @@ from headrace.trail import STARTED, STOPPED, Trail
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> Iterator[Metadata]:
-    opened = Metadata(tmp_path / "metadata.sqlite")
+def metadata(database: Path | str) -> Iterator[Metadata]:
+    opened = Metadata(database)
     yield opened
     opened.close()
 

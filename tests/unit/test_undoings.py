@@ -62,8 +62,8 @@ class Books(Metadata):
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    opened = Books(tmp_path / "metadata.sqlite")
+def books(database: Path | str) -> Iterator[Books]:
+    opened = Books(database)
     yield opened
     opened.close()
 

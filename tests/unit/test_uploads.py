@@ -10,10 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from headrace.chunks.parts import DiskParts
 from headrace.errors import DiskFull, KeyReused, NotFound, Overloaded, UploadLocked
-from headrace.metadata import Metadata
+from headrace.metadata import Metadata, schema
 from headrace.model import ChunkType, FileType, Job, JobStatus, Label, PushSpec, Upload, now
 from headrace.uploads import Uploads
 
@@ -22,8 +23,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def metadata(tmp_path: Path) -> Iterator[Metadata]:
-    opened = Metadata(tmp_path / "metadata.sqlite")
+def metadata(database: Path | str) -> Iterator[Metadata]:
+    opened = Metadata(database)
     for job in ("job", "other"):
         opened.jobs.add(Job(job, "pool", PushSpec("t"), JobStatus.NEW, now(), now()))
     yield opened
@@ -130,7 +131,7 @@ def test_a_start_forgets_files_that_nobody_knows(uploads: Uploads, parts: DiskPa
 def test_finished_ones_are_remembered_for_a_while(uploads: Uploads, metadata: Metadata) -> None:
     upload, _ = uploads.create(wish())
     with metadata.engine.begin() as db:
-        db.exec_driver_sql("UPDATE uploads SET finished_at = ?", (str(now().replace(tzinfo=None)),))
+        db.execute(update(schema.uploads).values(finished_at=now()))
     uploads.sweep()
     assert uploads.find("pool", "job", upload.id, KEY)[1] == 10
     with metadata.engine.begin() as db:

@@ -35,7 +35,10 @@ def backup(
     """
     from headrace import backups  # noqa: PLC0415  slow to import
 
-    folder = settled(data_dir=data_dir).data_dir
+    settings = settled(data_dir=data_dir)
+    if not isinstance(settings.database, Path):
+        raise Stop("the metadata are in PostgreSQL: stop the server, then copy both.", then="pg_dump")
+    folder = settings.data_dir
     with _private():
         made = backups.make(folder, to, link=link, told=lambda line: print(line, file=sys.stderr))
     show_one({"backup": str(to), **asdict(made)}, output)

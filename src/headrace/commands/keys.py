@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
 from headrace.commands.ending import Stop
+from headrace.commands.settled import DataDir, settled
 from headrace.model import LONGEST_OVERLAP, AuditEntry, Key, KeyKind, Permission, now
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make, list, rotate, disable and revoke keys and OAuth clients.", no_args_is_help=True)
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="folder of the server")]
 KeyId = Annotated[str, typer.Argument(help="the id of a key or client, as 'list' shows it")]
 
 
@@ -48,16 +48,16 @@ class Ring:
 @contextmanager
 def _opened(data_dir: Path | None) -> Iterator[Ring]:
     from headrace.keys import KeyRing  # noqa: PLC0415  slow to import
-    from headrace.metadata import Metadata  # noqa: PLC0415
-    from headrace.settings import Settings  # noqa: PLC0415
+    from headrace.metadata import CannotOpen, Metadata  # noqa: PLC0415
 
-    given: dict[str, Any] = {"data_dir": data_dir} if data_dir else {}
-    settings = Settings(**given)
-    path = settings.data_dir / "metadata.sqlite"
-    if not path.is_file():
+    settings = settled(data_dir=data_dir)
+    if isinstance(settings.database, Path) and not settings.database.is_file():
         raise Stop(f"There is no server's folder at {settings.data_dir}: name it with --data-dir.")
     os.umask(0o077)
-    metadata = Metadata(path)
+    try:
+        metadata = Metadata(settings.database)
+    except CannotOpen as error:
+        raise Stop(str(error)) from error
     try:
         yield Ring(metadata, KeyRing(metadata), settings)
     finally:

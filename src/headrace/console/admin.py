@@ -121,7 +121,7 @@ class SettingsPage:
 
 
 def list_settings(use: Use) -> SettingsPage:
-    """What is in force. None of them is a secret: keys and certificates are named by their files."""
+    """What is in force. Keys and certificates are named by their files, and what is secret shows stars."""
     return SettingsPage(
         [
             SettingLine(
@@ -137,7 +137,7 @@ def list_settings(use: Use) -> SettingsPage:
 
 
 def _shown(value: object) -> str:
-    if value is None or value == "":
+    if value is None or str(value) == "":
         return "–"
     return str(value).lower() if isinstance(value, bool) else str(value)
 

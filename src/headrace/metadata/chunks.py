@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import BigInteger, Connection, Engine, Row, bindparam, cast, func, insert, or_, select, update
 
 from headrace.errors import JobLocked, KeyReused, TooLarge
 from headrace.metadata.codec import dump_report, read_report, read_spec
@@ -21,10 +21,13 @@ _TOLD_ONCE = "; others alike are not named."
 # asked with every chunk, and with every load: built once
 _OF_JOB = chunks.c.job_id == bindparam("job")
 _ADD = insert(chunks)
-_TAKES_CHUNKS = select(jobs.c.logs).where(
-    jobs.c.id == bindparam("job"), jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None)
+_THE_JOB = (
+    select(jobs.c.logs, jobs.c.status, jobs.c.deleted_at)
+    .where(jobs.c.id == bindparam("job"))
+    .with_for_update()  # its chunks are numbered one after the other
 )
-_SO_FAR = select(func.max(chunks.c.number), func.sum(chunks.c.bytes)).where(_OF_JOB)
+_BYTES = cast(func.coalesce(func.sum(chunks.c.bytes), 0), BigInteger)
+_SO_FAR = select(func.coalesce(func.max(chunks.c.number), 0), _BYTES).where(_OF_JOB)
 _LIST = select(chunks).where(_OF_JOB).order_by(chunks.c.number)
 _WAITS = (
     select(chunks.c.id)
@@ -32,7 +35,10 @@ _WAITS = (
     .where(chunks.c.id == bindparam("chunk"), chunks.c.state == ChunkState.RECEIVED, may_still_run)
 )
 _SPEC = (
-    select(jobs.c.spec).join(chunks, jobs.c.id == chunks.c.job_id).where(chunks.c.id == bindparam("chunk"))
+    select(jobs.c.spec)
+    .join(chunks, jobs.c.id == chunks.c.job_id)
+    .where(chunks.c.id == bindparam("chunk"))
+    .with_for_update(read=True, of=jobs)  # nobody corrects it meanwhile
 )
 _CHANGE = update(chunks).where(chunks.c.id == bindparam("chunk"))
 _CHANGE_RECEIVED = _CHANGE.where(chunks.c.state == ChunkState.RECEIVED)
@@ -55,18 +61,18 @@ class Chunks:
         """
         with self._writes.begin() as db:
             finish(db, chunk.id, chunk.received_at)
+            job = db.execute(_THE_JOB, {"job": chunk.job_id}).first()
             if known := _known(db, chunk):
                 return known
-            job = db.execute(_TAKES_CHUNKS, {"job": chunk.job_id}).first()
-            if job is None:
+            if job is None or job.status != JobStatus.NEW or job.deleted_at:
                 raise JobLocked
             number, size = db.execute(_SO_FAR, {"job": chunk.job_id}).one()
             if job_bytes:
                 of_job = promised(uploads.c.job_id == chunk.job_id, chunk.id)
-                size = (size or 0) + db.execute(of_job).scalar_one()
+                size += db.execute(of_job).scalar_one()
             if job_bytes and size + chunk.bytes > job_bytes:
                 raise TooLarge(f"All chunks of a job may have {job_bytes} bytes.")
-            numbered = replace(chunk, number=(number or 0) + 1)
+            numbered = replace(chunk, number=number + 1)
             db.execute(_ADD, vars(numbered))
             told = [note for note in notes if not any(line.endswith(note + _TOLD_ONCE) for line in job.logs)]
             if told:
@@ -76,7 +82,7 @@ class Chunks:
 
     def sizes(self, job_ids: Collection[str]) -> dict[str, int]:
         """The bytes of all chunks of each of these jobs; a job without chunks is not there."""
-        query = select(chunks.c.job_id, func.sum(chunks.c.bytes)).where(chunks.c.job_id.in_(job_ids))
+        query = select(chunks.c.job_id, _BYTES).where(chunks.c.job_id.in_(job_ids))
         with self._reads.connect() as db:
             return {job_id: size for job_id, size in db.execute(query.group_by(chunks.c.job_id))}
 
@@ -94,14 +100,13 @@ class Chunks:
             return [_chunk(row) for row in db.execute(_LIST, {"job": job_id})]
 
     def bytes_of_job(self, job_id: str) -> int:
-        query = select(func.coalesce(func.sum(chunks.c.bytes), 0)).where(chunks.c.job_id == job_id)
         with self._reads.connect() as db:
-            return int(db.execute(query).scalar_one())
+            return int(db.execute(select(_BYTES).where(chunks.c.job_id == job_id)).scalar_one())
 
     def bytes_of_pool(self, pool_id: str, at: datetime) -> int:
         """Of the chunks whose raw bytes still lie on the disk, those that wait for a retry too."""
         query = (
-            select(func.coalesce(func.sum(chunks.c.bytes), 0))
+            select(_BYTES)
             .join(jobs, jobs.c.id == chunks.c.job_id)
             .where(jobs.c.pool_id == pool_id, or_(may_still_run, jobs.c.chunks_until > at))
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, or_, select
 
 from headrace.metadata.schema import EPOCH, chunks, jobs
 from headrace.model import ChunkState, JobStatus, PushSpec, TableRef
@@ -35,6 +35,13 @@ _UNSTAGED = (
     .exists()
     .label("unstaged")
 )
+
+
+def claimable(at: Any) -> ColumnElement[bool]:
+    """A job that waits, or whose worker has given no sign of life for so long that it is taken over."""
+    expired = and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < at)
+    return or_(jobs.c.status == JobStatus.QUEUED, expired)
+
 
 # asked with every sign that there may be something to load: built once
 _EXPIRED_TURNS = _turns(and_(jobs.c.status == JobStatus.RUNNING, jobs.c.lease_until < bindparam("at")))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import Engine, ExceptionContext, event
 
 from headrace.durable import disk_full
+from headrace.errors import DatabaseUnreachable
+from headrace.metadata import postgres, sqlite
 from headrace.metadata.audit import Audit
 from headrace.metadata.chunks import Chunks
+from headrace.metadata.dialects import alone, clock
 from headrace.metadata.forgetting import Forgetting
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
+from headrace.metadata.postgres import CannotOpen
 from headrace.metadata.signing import Signing
 from headrace.metadata.submissions import Submissions
 from headrace.metadata.undoings import Undoings
@@ -25,22 +27,36 @@ from headrace.metadata.uploads import Uploads
 
 
 class Metadata:
-    """One repository per entity, over one database."""
+    """One repository per entity, over one database: a file of SQLite, or the URL of one of PostgreSQL.
 
-    def __init__(self, path: Path) -> None:
-        self.engine = _open(path)
-        _migrate(self.engine)
+    Raises CannotOpen.
+    """
+
+    def __init__(self, where: Path | str) -> None:
+        self.engine = sqlite.opened(where) if isinstance(where, Path) else postgres.opened(where)
+        event.listen(self.engine, "handle_error", _say_disk_full)
+        try:
+            _migrate(self.engine)
+        except DatabaseUnreachable as error:
+            self.engine.dispose()
+            raise _cannot_open(error) from None
+        self._reads = reads = _reading(self.engine)
         writes = self.engine.execution_options(write=True)
-        self.pools = Pools(self.engine, writes)
-        self.keys = Keys(self.engine, writes)
-        self.signing = Signing(self.engine, writes)
-        self.audit = Audit(self.engine, writes)
-        self.jobs = Jobs(self.engine, writes)
-        self.chunks = Chunks(self.engine, writes)
-        self.uploads = Uploads(self.engine, writes)
-        self.submissions = Submissions(self.engine, writes)
-        self.undoings = Undoings(self.engine, writes)
-        self.forgetting = Forgetting(self.engine, writes)
+        self.pools = Pools(reads, writes)
+        self.keys = Keys(reads, writes)
+        self.signing = Signing(reads, writes)
+        self.audit = Audit(reads, writes)
+        self.jobs = Jobs(reads, writes)
+        self.chunks = Chunks(reads, writes)
+        self.uploads = Uploads(reads, writes)
+        self.submissions = Submissions(reads, writes)
+        self.undoings = Undoings(reads, writes)
+        self.forgetting = Forgetting(reads, writes)
+
+    def now(self) -> datetime:
+        """The clock by which leases run out, the same for all servers of an installation."""
+        with self._reads.connect() as db:
+            return clock(db)
 
     def ping(self) -> bool:
         """True; raises if the database does not answer."""
@@ -51,38 +67,11 @@ class Metadata:
         self.engine.dispose()
 
 
-_PRAGMAS = (
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "foreign_keys=ON",
-    "busy_timeout=30000",
-    "recursive_triggers=ON",  # a REPLACE, too, meets what guards the audit
-)
-
-
-def _open(path: Path) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}",
-        pool_size=16,
-        max_overflow=32,
-        hide_parameters=True,  # they are rows and hashes of keys: errors are logged
-    )
-    event.listen(engine, "handle_error", _say_disk_full)
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # we say BEGIN ourselves
-        for pragma in _PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # a transaction that will write takes the lock at once: upgrading later may fail;
-        # one that reads is a single statement, and a snapshot by itself
-        if connection.get_execution_options().get("write"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+def _reading(engine: Engine) -> Engine:
+    """What reads is a single statement: on PostgreSQL, too, without a BEGIN and a ROLLBACK around it."""
+    if engine.dialect.name == "sqlite":
+        return engine
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _say_disk_full(context: ExceptionContext) -> None:
@@ -93,12 +82,23 @@ def _say_disk_full(context: ExceptionContext) -> None:
 def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "headrace:metadata/migrations")
-    with _connected(engine) as connection:
+    with engine.execution_options(write=True).begin() as connection:
+        alone(connection, "migrations")  # of several servers that start at once, one migrates
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-@contextmanager
-def _connected(engine: Engine) -> Iterator[Connection]:
-    with engine.execution_options(write=True).begin() as connection:
-        yield connection
+def postgres_version(url: str) -> str:
+    """Of the server that answers there; nothing is changed. Raises CannotOpen."""
+    engine = postgres.opened(url)
+    try:
+        with engine.connect() as connection:
+            return str(connection.exec_driver_sql("SHOW server_version").scalar_one())
+    except DatabaseUnreachable as error:
+        raise _cannot_open(error) from None
+    finally:
+        engine.dispose()
+
+
+def _cannot_open(error: DatabaseUnreachable) -> CannotOpen:
+    return CannotOpen(f"The database of database_url cannot be used: {error.__cause__}")

@@ -78,9 +78,10 @@ class Forgetting:
 
     def forget(self, job_ids: Collection[str], at: datetime) -> int:
         """Delete these jobs and what is known of their chunks, but for those that are held by now."""
-        free = or_(_free(at), _DELETED, _UNUSED)
+        these, free = select(jobs.c.id).where(jobs.c.id.in_(job_ids)), or_(_free(at), _DELETED, _UNUSED)
         with self._writes.begin() as db:
-            found = list(db.execute(select(jobs.c.id).where(jobs.c.id.in_(job_ids), free)).scalars())
+            db.execute(these.order_by(jobs.c.id).with_for_update())  # what comes to one waits, or came before
+            found = list(db.execute(these.where(free)).scalars())
             for table, owner in ((uploads, uploads.c.job_id), (chunks, chunks.c.job_id), (jobs, jobs.c.id)):
                 db.execute(delete(table).where(owner.in_(found)))
         return len(found)

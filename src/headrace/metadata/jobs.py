@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,19 +20,21 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    String,
     and_,
     bindparam,
+    cast,
     func,
     insert,
-    literal,
     or_,
     select,
     update,
 )
 
 from headrace.errors import Cancelled, KeyReused, Overloaded
-from headrace.metadata.claims import first_free, pools_in_turn
+from headrace.metadata.claims import claimable, first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
+from headrace.metadata.dialects import alone, hour_of
 from headrace.metadata.schema import chunks, jobs, may_still_run
 from headrace.model import Chunk, ChunkState, Counts, Job, JobStatus, PushSpec
 
@@ -52,7 +55,7 @@ _QUEUE = (
 )
 _CLAIM = (
     update(jobs)
-    .where(jobs.c.id == bindparam("job"))
+    .where(jobs.c.id == bindparam("job"), claimable(bindparam("now", type_=jobs.c.started_at.type)))
     .values(
         status=JobStatus.RUNNING,
         fence=jobs.c.fence + 1,
@@ -60,6 +63,11 @@ _CLAIM = (
     )
     .returning(jobs)
 )
+
+_TARGET = jobs.c.spec["target_name"].as_string()
+
+_QUEUEING = "queue"
+"""Who queues does so alone: queue numbers follow each other, and the queue keeps to its length."""
 
 _ASKED_AT_ONCE = 500
 
@@ -100,6 +108,8 @@ class Jobs:
     def add(self, job: Job) -> Job:
         """Record a new job; one that came before under its idempotency key is answered. Raises KeyReused."""
         with self._writes.begin() as db:
+            if job.idempotency_key:
+                alone(db, "jobs", job.pool_id, job.idempotency_key)
             if known := _known(db, job):
                 return known
             db.execute(_ADD, _row(job))
@@ -132,6 +142,7 @@ class Jobs:
 
     def _add_queued(self, claim: Any, job: Job, sent: Sequence[Chunk], most: int | None) -> bool:
         with self._writes.begin() as db:
+            alone(db, _QUEUEING)
             if db.execute(claim).rowcount != 1:
                 return False
             db.execute(insert(jobs).values(**_row(job), queue_number=_NEXT_IN_QUEUE))
@@ -164,7 +175,7 @@ class Jobs:
         """Hide the job from clients; the ledger keeps it. Answers the status it had, None: no such job."""
         here = and_(jobs.c.id == job_id, jobs.c.pool_id == pool_id, jobs.c.deleted_at.is_(None))
         with self._writes.begin() as db:
-            status = db.execute(select(jobs.c.status).where(here)).scalar_one_or_none()
+            status = db.execute(select(jobs.c.status).where(here).with_for_update()).scalar_one_or_none()
             if status is None:
                 return None
             db.execute(
@@ -193,6 +204,7 @@ class Jobs:
         """
         change = {"order_column": order_column, "execute_key": key, "queued_at": at, "modified_at": at}
         with self._writes.begin() as db:
+            alone(db, _QUEUEING)
             queued = db.execute(_QUEUE, {"job": job_id, **change}).rowcount == 1
             if queued and most is not None:
                 _refuse_beyond(db, most)
@@ -203,7 +215,7 @@ class Jobs:
         new = and_(jobs.c.id == job.id, jobs.c.status == JobStatus.NEW, jobs.c.deleted_at.is_(None))
         received = {"state": ChunkState.RECEIVED, "report": None, "problem": None, "staging_ms": None}
         with self._writes.begin() as db:
-            known = db.execute(select(jobs.c.spec).where(new)).scalar_one_or_none()
+            known = db.execute(select(jobs.c.spec).where(new).with_for_update()).scalar_one_or_none()
             if known is None or read_spec(known) != job.spec:
                 return False
             db.execute(update(jobs).where(new).values(spec=dump_spec(spec), modified_at=at))
@@ -224,16 +236,18 @@ class Jobs:
             if first_free(db, pool_id, at) is None:
                 return None  # without taking the lock that every writer needs
         with self._writes.begin() as db:
+            alone(db, "claims", pool_id)
             job_id = first_free(db, pool_id, at)
             if job_id is None:
                 return None
             signs = {"worker": worker, "lease_until": at + lease, "last_ping": at, "modified_at": at}
-            return _job(db.execute(_CLAIM, {"job": job_id, "now": at, **signs}).one())
+            row = db.execute(_CLAIM, {"job": job_id, "now": at, **signs}).one_or_none()
+            return _job(row) if row else None  # it was called off meanwhile
 
     def heartbeat(self, fences: Iterable[tuple[str, int]], at: datetime, lease: timedelta) -> None:
         """A sign of life of running jobs, given with their fencing numbers."""
         with self._writes.begin() as db:
-            for job_id, fence in fences:
+            for job_id, fence in sorted(fences):  # who locks several rows does so in their order
                 signs = {"last_ping": at, "lease_until": at + lease}
                 db.execute(_CHANGE_MINE, {"job": job_id, "held": fence, **signs})
 
@@ -250,9 +264,8 @@ class Jobs:
         asked = and_(jobs.c.id == job_id, jobs.c.deleted_at.is_(None))
         queued, running = jobs.c.status == JobStatus.QUEUED, jobs.c.status == JobStatus.RUNNING
         with self._writes.begin() as db:
-            logs = db.execute(
-                select(jobs.c.logs).where(asked, queued, jobs.c.fence == 0)
-            ).scalar_one_or_none()
+            unclaimed = select(jobs.c.logs).where(asked, queued, jobs.c.fence == 0)
+            logs = db.execute(unclaimed.with_for_update()).scalar_one_or_none()
             if logs is None:  # one that was claimed before may be committed
                 waits = or_(queued, running)
                 db.execute(update(jobs).where(asked, waits).values(cancel_asked_at=at, modified_at=at))
@@ -345,24 +358,28 @@ class Jobs:
 
         ``by_tables``: those that write to the same tables apart; else the tables are not told.
         """
-        hour = func.strftime("%Y-%m-%d %H", jobs.c.created_at)
-        target = jobs.c.spec["target_name"].as_string() if by_tables else literal(None)
-        mirrors = jobs.c.spec["mirror_names"] if by_tables else literal(None)
-        query = select(hour, jobs.c.status, target, mirrors, func.count()).where(
+        alike = [hour_of(jobs.c.created_at).label("hour"), jobs.c.status]
+        if by_tables:
+            alike += [_TARGET.label("target"), cast(jobs.c.spec["mirror_names"], String).label("mirrors")]
+        query = select(func.count(), *alike).where(
             jobs.c.created_at >= since if since else jobs.c.status.not_in((JobStatus.DONE, JobStatus.ERROR)),
             *([] if since else [jobs.c.deleted_at.is_(None)]),
             *([] if pool_ids is None else [jobs.c.pool_id.in_(pool_ids)]),
         )
         with self._reads.connect() as db:
-            found = db.execute(query.group_by(hour, jobs.c.status, target, mirrors)).all()
-        for begins, status, name, more, count in found:
+            found = db.execute(query.group_by(*(column.name for column in alike))).all()
+        for count, begins, status, *tables in found:
             at = datetime.strptime(begins, "%Y-%m-%d %H").replace(tzinfo=UTC)
-            yield Counted(at, JobStatus(status), (name, *(more or ())) if by_tables else (), count)
+            yield Counted(at, JobStatus(status), _named(*tables), count)
 
     def counts_by_status(self) -> dict[str, int]:
         with self._reads.connect() as db:
             query = select(jobs.c.status, func.count()).group_by(jobs.c.status)
             return {status: count for status, count in db.execute(query)}
+
+
+def _named(target: str | None = None, mirrors: str = "[]") -> tuple[str, ...]:
+    return (target, *json.loads(mirrors)) if target else ()
 
 
 def _kept_at(at: datetime) -> Any:
@@ -374,8 +391,7 @@ def _matching(wanted: JobFilter) -> Select[Any]:
     if wanted.status:
         query = query.where(jobs.c.status == wanted.status)
     if wanted.table:
-        name = jobs.c.spec["target_name"].as_string()
-        query = query.where(func.instr(func.lower(name), wanted.table.lower()) > 0)
+        query = query.where(func.lower(_TARGET).contains(wanted.table.lower(), autoescape=True))
     if wanted.created_by:
         query = query.where(jobs.c.created_by == wanted.created_by)
     if wanted.since:

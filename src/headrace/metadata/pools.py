@@ -49,10 +49,11 @@ class Pools:
     def delete(self, pool_id: str, at: datetime) -> bool:
         """The pool, out of sight with its jobs. Raises Conflict while one of them is queued or running."""
         busy = select(jobs.c.id).where(jobs.c.pool_id == pool_id, jobs.c.status.in_(("QUEUED", "RUNNING")))
+        here = (jobs.c.pool_id == pool_id) & jobs.c.deleted_at.is_(None)
         with self._writes.begin() as db:
+            db.execute(select(jobs.c.id).where(here).order_by(jobs.c.id).with_for_update())
             if db.execute(busy.limit(1)).first():
                 raise Conflict("The pool has jobs that are queued or running; wait for them.")
-            here = (jobs.c.pool_id == pool_id) & jobs.c.deleted_at.is_(None)
             db.execute(update(jobs).where(here).values(deleted_at=at, chunks_until=None))
             db.execute(delete(connections).where(connections.c.pool_id == pool_id))
             return db.execute(delete(pools).where(pools.c.id == pool_id)).rowcount == 1

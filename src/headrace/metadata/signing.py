@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, bindparam, insert, or_, select, update
 
+from headrace.metadata.dialects import alone
 from headrace.metadata.schema import installation, signing_keys
 from headrace.model import SigningKey
 
@@ -45,6 +46,7 @@ class Signing:
         False if somebody else was faster and ``old`` signs no more.
         """
         with self._writes.begin() as db:
+            alone(db, "signing")
             if _signing(db) != (old.kid if old else None):
                 return False
             if old:

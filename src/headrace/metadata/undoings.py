@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, and_, select, update
 
 from headrace.errors import NotUndoable
 from headrace.metadata.claims import targets_of
+from headrace.metadata.dialects import alone
 from headrace.metadata.schema import EPOCH, jobs
 from headrace.model import Job, JobStatus
 
@@ -29,6 +30,7 @@ class Undoings:
             jobs.c.undo_began_at.is_(None),
         )
         with self._writes.begin() as db:
+            alone(db, "claims", job.pool_id)
             if loading := _at_work(db, job):
                 raise NotUndoable(
                     f"The job {loading} is writing to a table of the job {job.id}; wait for it."
@@ -40,7 +42,7 @@ class Undoings:
         """It is undone; False if somebody has said so already."""
         here = and_(jobs.c.id == job_id, _UNDER_WAY)
         with self._writes.begin() as db:
-            logs = db.execute(select(jobs.c.logs).where(here)).scalar_one_or_none()
+            logs = db.execute(select(jobs.c.logs).where(here).with_for_update()).scalar_one_or_none()
             if logs is None:
                 return False
             done = {"undone_at": at, "undo_began_at": None, "modified_at": at, "logs": [*logs, *lines]}

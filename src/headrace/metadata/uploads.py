@@ -6,9 +6,23 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    and_,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from headrace.errors import KeyReused, Overloaded
+from headrace.metadata.dialects import alone
 from headrace.metadata.schema import jobs, uploads
 from headrace.model import ChunkType, FileType, JobStatus, Label, Upload
 
@@ -26,6 +40,7 @@ class Uploads:
         Raises Overloaded when ``most`` of the pool are unfinished already.
         """
         with self._writes.begin() as db:
+            alone(db, "uploads", upload.pool_id)
             if known := _known(db, upload):
                 return known
             of_pool = select(func.count()).where(uploads.c.pool_id == upload.pool_id, _UNFINISHED)
@@ -75,7 +90,7 @@ class Uploads:
 
 def promised(which: ColumnElement[bool], apart_from: str | None) -> Any:
     """The query of the bytes that unfinished uploads will have."""
-    total = func.coalesce(func.sum(uploads.c.length), 0)
+    total = cast(func.coalesce(func.sum(uploads.c.length), 0), BigInteger)
     return select(total).where(which, _UNFINISHED, uploads.c.id != (apart_from or ""))
 
 

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.metadata.dialects import Whole
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -68,7 +70,7 @@ def upgrade() -> None:
         sa.Column("pool_id", sa.String(), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
-        sa.Column("bytes", sa.Integer(), nullable=False),
+        sa.Column("bytes", Whole, nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("file_type", sa.String(), nullable=False),
         sa.Column("received_at", sa.DateTime(), nullable=False),

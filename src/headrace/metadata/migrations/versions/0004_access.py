@@ -5,6 +5,8 @@ from uuid import uuid4
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.metadata.dialects import Whole
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -22,7 +24,26 @@ APPEND_ONLY = {
         WHEN OLD.kept_until > strftime('%Y-%m-%d %H:%M:%f', 'now')
         BEGIN SELECT RAISE(ABORT, 'the audit is append-only until its rows are old enough'); END
         """,
-    )
+    ),
+    "postgresql": (
+        """
+        CREATE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE integrity_constraint_violation USING MESSAGE = 'the audit is append-only'; END $$
+        """,
+        """
+        CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+        FOR EACH ROW EXECUTE FUNCTION audit_is_append_only()
+        """,
+        """
+        CREATE TRIGGER audit_is_never_emptied BEFORE TRUNCATE ON audit
+        EXECUTE FUNCTION audit_is_append_only()
+        """,
+        """
+        CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+        FOR EACH ROW WHEN (OLD.kept_until > now() AT TIME ZONE 'UTC')
+        EXECUTE FUNCTION audit_is_append_only()
+        """,
+    ),
 }
 
 
@@ -58,7 +79,7 @@ def _identities() -> None:
 def _audit() -> None:
     op.create_table(
         "audit",
-        sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("number", Whole, autoincrement=True, nullable=False),
         sa.Column("at", sa.DateTime(), nullable=False),
         sa.Column("kept_until", sa.DateTime(), nullable=False),
         sa.Column("actor_id", sa.String(), nullable=True),
@@ -82,6 +103,8 @@ def _audit() -> None:
 
 def downgrade() -> None:
     op.drop_table("audit")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION audit_is_append_only")
     op.drop_table("signing_keys")
     op.drop_table("installation")
     op.drop_index("keys_by_previous_hash", table_name="keys")

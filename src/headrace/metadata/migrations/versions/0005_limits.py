@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from headrace.metadata.dialects import Whole
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -13,7 +15,7 @@ def upgrade() -> None:
     submissions = op.create_table(
         "submissions",
         sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("second", sa.Integer(), nullable=False),
+        sa.Column("second", Whole, nullable=False),
         sa.Column("in_second", sa.Integer(), nullable=False),
         sa.Column("hour", sa.Integer(), nullable=False),
         sa.Column("in_hour", sa.Integer(), nullable=False),

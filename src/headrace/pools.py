@@ -10,7 +10,7 @@ from headrace.errors import InvalidRequest, NotFound
 from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
 from headrace.permissions import sees_pool, sees_table
-from headrace.tables import Answer, ExportFormat, TableEngine
+from headrace.tables import Answer, ExportFormat, Stored, TableEngine
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,17 @@ class Pools:
         for table in tables:
             self.tables.maintain(pool_id, table.ref, at_once=True)
         return tables
+
+    def maintain_table(self, pool_id: str, name: str, connection_id: str | None) -> Table:
+        """The same for one table. Raises NotFound."""
+        table = self.find_table(pool_id, name, connection_id)
+        self.tables.maintain(pool_id, table.ref, at_once=True)
+        return table
+
+    def stored(self, pool_id: str) -> Stored:
+        """What the tables of the pool take on the disk."""
+        self.get(pool_id)
+        return self.tables.stored(pool_id)
 
     def export(
         self, pool_id: str, name: str, connection_id: str | None, format: ExportFormat

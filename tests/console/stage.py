@@ -94,6 +94,8 @@ class Stage:
             "sql": self.at("/sql"),
             "import": self.at("/import"),
             "keys": "/console/keys",
+            "upkeep": "/console/upkeep",
+            "pool-upkeep": self.at("/upkeep"),
             "settings": "/console/settings",
             "audit": "/console/audit",
             "jobs-empty": self.at("/jobs", self.empty),

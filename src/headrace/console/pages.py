@@ -18,6 +18,7 @@ from headrace.console import (
     start,
     tables,
     undo,
+    upkeep,
 )
 from headrace.console.rendering import Page, PageRoute, rendered
 from headrace.console.sessions import ROOT, at_the_door, by_cookie, door, genuine
@@ -66,6 +67,9 @@ PAGES = (
     Page("GET", _TABLE, tables.get_table, READ, "tables", template="table.html"),
     Page("GET", _TABLE + "/profile", tables.get_profile, READ, "tables", template="profile.html"),
     Page("GET", _TABLE + "/export", tables.export_table, READ, "tables"),
+    Page("GET", _POOL + "/upkeep", upkeep.get_stored, ADMIN, "tables", template="pool_upkeep.html"),
+    Page("POST", _POOL + "/upkeep", upkeep.maintain_pool, ADMIN, "tables"),
+    Page("POST", _TABLE + "/upkeep", upkeep.maintain_table, ADMIN, "tables"),
     Page("GET", _POOL + "/sql", sql.sql_page, READ, "sql", True, template="sql.html"),
     Page("POST", _POOL + "/sql", sql.run_on_page, READ, "sql", True, template="sql.html"),
     Page("POST", _POOL + "/sql/run", sql.run_query, READ, "sql", True),
@@ -79,6 +83,7 @@ PAGES = (
     Page("POST", _KEY + "/disable", admin.disable_key, ADMIN, "keys"),
     Page("POST", _KEY + "/enable", admin.enable_key, ADMIN, "keys"),
     Page("POST", _KEY + "/revoke", admin.revoke_key, ADMIN, "keys"),
+    Page("GET", ROOT + "/upkeep", upkeep.list_stored, ADMIN, "upkeep", template="upkeep.html"),
     Page("GET", ROOT + "/settings", admin.list_settings, ADMIN, "settings", template="settings.html"),
     Page("GET", ROOT + "/audit", admin.read_audit, ADMIN, "audit", template="audit.html"),
     Page("GET", ROOT + "/{rest:path}", signing.no_page, ANY, ""),

@@ -98,6 +98,28 @@ class Answer:
     milliseconds: int
 
 
+@dataclass(frozen=True)
+class StoredTable:
+    """What a table takes: ``files`` and ``bytes`` now, ``old_bytes`` for its old versions alone.
+
+    ``upkeep_at``: when upkeep last changed its files, as far as the versions that are kept tell.
+    """
+
+    ref: TableRef
+    files: int
+    bytes: int
+    old_bytes: int
+    upkeep_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a pool takes on the disk, and how many versions it keeps."""
+
+    versions: int
+    tables: tuple[StoredTable, ...]
+
+
 class Reader(Protocol):
     """Users' reading, kept away from the loading."""
 
@@ -178,6 +200,9 @@ class TableEngine(Protocol):
 
     def versions(self, pool_id: str, ref: TableRef) -> Sequence[Version]:
         """The snapshots in which the table changed, newest first."""
+
+    def stored(self, pool_id: str) -> Stored:
+        """What the tables of the pool take. Loads go on meanwhile."""
 
     def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> None:
         """Make small files one, drop old versions: when due, or at once. Changes no row; may be repeated."""

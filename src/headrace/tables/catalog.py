@@ -74,13 +74,13 @@ def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | Non
 
 def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> Table | None:
     """The table of that name, however it is spelled; the columns of all others are not looked at."""
-    names = _asked(
+    names = asked(
         cursor,
         lake,
         "SELECT s.schema_name, t.table_name FROM ducklake_table t "
         f"JOIN ducklake_schema s USING (schema_id) WHERE {_alive('t', None)} AND {_alive('s', None)}",
     )
-    spelled = next(((s, t) for s, t in names if _ref(s, t).folded == ref.folded), None)
+    spelled = next(((s, t) for s, t in names if ref_of(s, t).folded == ref.folded), None)
     if spelled is None:
         return None
     schema, name = map(literal, spelled)  # not by its id: the table may be made anew in between
@@ -91,7 +91,7 @@ def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> 
 def _tables(
     cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | None, wanted: str = "true"
 ) -> list[Table]:
-    rows = _asked(
+    rows = asked(
         cursor,
         lake,
         "SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
@@ -109,7 +109,7 @@ def _tables(
     return [_table(*about, columns) for about, columns in grouped.items()]
 
 
-def _asked(cursor: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[tuple[Any, ...]]:
+def asked(cursor: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[tuple[Any, ...]]:
     """Answered by the database of the catalog itself: the engine would read all of each table first.
 
     It sees what is committed. A number that a join may leave out comes as text.
@@ -118,7 +118,7 @@ def _asked(cursor: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[tu
     return cursor.execute(f"SELECT * FROM sqlite_query({books}, {literal(query)})").fetchall()
 
 
-def _ref(schema: str, name: str) -> TableRef:
+def ref_of(schema: str, name: str) -> TableRef:
     return TableRef(name, None if schema == "main" else schema)
 
 
@@ -162,7 +162,7 @@ def _table(
     known = json.loads(comment) if comment else {}
     lengths: dict[str, int] = known.get("lengths", {})
     return Table(
-        _ref(schema, name),
+        ref_of(schema, name),
         tuple(Column(n, _stored(type), lengths.get(n)) for n, type in columns if n != CHANGE_DATE),
         None if records is None else int(records),
         tuple(known.get("unique", ())),
@@ -219,7 +219,7 @@ def named_jobs(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
     query = (
         "SELECT DISTINCT commit_extra_info FROM ducklake_snapshot_changes WHERE commit_extra_info IS NOT NULL"
     )
-    return {job_id for (job_id,) in _asked(cursor, lake, query)}
+    return {job_id for (job_id,) in asked(cursor, lake, query)}
 
 
 def has_snapshot(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int) -> bool:

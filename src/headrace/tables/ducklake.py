@@ -38,7 +38,7 @@ from headrace.model import (
     Version,
     now,
 )
-from headrace.tables import Answer, ExportFormat, Load, Preview
+from headrace.tables import Answer, ExportFormat, Load, Preview, Stored
 from headrace.tables.catalog import (
     BOOKS,
     Lake,
@@ -52,6 +52,7 @@ from headrace.tables.forgetting import forget_receipts
 from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
+from headrace.tables.stored import stored
 from headrace.tables.transaction import commit, rehearse
 from headrace.tables.undoing import foreseen, undo, undoing_of
 from headrace.tables.upkeep import Upkeep
@@ -157,6 +158,12 @@ class DuckLakeTables:
             return 0
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             return forget_receipts(cursor, lake, job_ids)
+
+    def stored(self, pool_id: str) -> Stored:
+        if not self.files(pool_id).catalog.exists():
+            return Stored(0, ())
+        with self._cursor(pool_id) as (cursor, lake):
+            return stored(cursor, lake)
 
     # -- loading ---------------------------------------------------------------------------------------
 

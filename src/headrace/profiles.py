@@ -21,6 +21,12 @@ _LONGEST = 60
 _SIDE_BY_SIDE = 100
 _COMPARED = frozenset(ColumnKind) - {ColumnKind.BOOLEAN}
 
+_NUMBERS = (ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.DECIMAL)
+_MOMENTS = (ColumnKind.DATE, ColumnKind.DATETIME)
+_STEPS = 12
+_FEWEST_VALUES = 3
+"""Of fewer, the most frequent ones say it all."""
+
 
 @dataclass(frozen=True)
 class Common:
@@ -32,7 +38,11 @@ class Common:
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """``distinct`` is about so many; ``longest`` in characters, of text alone."""
+    """``distinct`` is about so many; ``longest`` in characters, of text alone.
+
+    ``spread``: how many rows there are in each of a few equal steps from ``low`` to ``high``, of numbers and
+    dates; () where that tells nothing.
+    """
 
     column: Column
     rows: int
@@ -42,6 +52,7 @@ class ColumnProfile:
     high: str | None
     longest: int | None
     top: tuple[Common, ...]
+    spread: tuple[int, ...] = ()
 
     @property
     def null_share(self) -> float:
@@ -84,6 +95,9 @@ class Profiles:
         sql = f"SELECT count(*), {asked} FROM {of_table(table.ref)}"
         rows, *values = self.pools.query(pool_id, by, sql, 1, None).rows[0]
         top = self._top(pool_id, table, columns, by)
+        distincts = dict(zip((c.name for c in columns), values[1::5], strict=True))
+        telling = [c for c in columns if _number(distincts[c.name]) >= _FEWEST_VALUES]
+        spread = self._spread(pool_id, table, telling, by)
         for at, column in enumerate(columns):
             there, distinct, low, high, longest = values[at * 5 : at * 5 + 5]
             yield ColumnProfile(
@@ -95,6 +109,7 @@ class Profiles:
                 _text(high),
                 _number(longest) if longest is not None else None,
                 top.get(column.name, ()),
+                spread.get(column.name, ()),
             )
 
     def _top(
@@ -113,6 +128,38 @@ class Profiles:
         for at, value, rows in self.pools.query(pool_id, by, sql, None, None).rows:
             found.setdefault(columns[_number(at)].name, []).append(Common(str(value), _number(rows)))
         return {name: tuple(common) for name, common in found.items()}
+
+    def _spread(
+        self, pool_id: str, table: Table, columns: Sequence[Column], by: Key
+    ) -> dict[str, tuple[int, ...]]:
+        """Rows in equal steps of each column that can be divided into some; one query for all."""
+        parts = [
+            part
+            for at, c in enumerate(columns)
+            if (part := _steps(at, quoted(c.name), c.type.kind, of_table(table.ref)))
+        ]
+        if not parts:
+            return {}
+        found: dict[str, list[int]] = {}
+        for at, step, rows in self.pools.query(pool_id, by, " UNION ALL ".join(parts), None, None).rows:
+            found.setdefault(columns[_number(at)].name, [0] * _STEPS)[_number(step)] = _number(rows)
+        return {name: tuple(rows) for name, rows in found.items()}
+
+
+def _steps(at: int, name: str, kind: ColumnKind, table: str) -> str | None:
+    """Place, step from 0, rows. By names of ours alone outside the innermost: the table's may be the same."""
+    if kind in _NUMBERS:
+        value = f"CAST({name} AS DOUBLE)"
+    elif kind in _MOMENTS:
+        value = f"epoch(CAST({name} AS TIMESTAMP))"
+    else:
+        return None
+    here = f"FROM {table} WHERE isfinite({value})"
+    return (
+        f"(SELECT {literal(str(at))}, CAST(least(floor((v - l) / (h - l) * {_STEPS}), {_STEPS - 1}) AS INT), "
+        f"count(*) FROM (SELECT {value} AS v {here}), (SELECT min({value}) AS l, max({value}) AS h {here}) "
+        "WHERE h > l AND isfinite(h - l) GROUP BY 2)"
+    )
 
 
 def _parts(columns: Sequence[Column]) -> Iterator[Sequence[Column]]:

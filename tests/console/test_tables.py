@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import NoReturn
 
@@ -11,7 +14,8 @@ from playwright.sync_api import expect
 from console.browser import Person
 from console.door import inside
 from console.stage import LONG, Stage
-from harness import create_pool, new_key, run_job, sql
+from harness import create_pool, new_key, parquet, run_job, sql
+from headrace.console.charts import spread_path
 from headrace.console.rendering import _TEMPLATES
 from headrace.console.tables import _profile
 from headrace.errors import QueryTooLong
@@ -34,11 +38,52 @@ def test_what_stands_in_the_columns(admin: Person, stage: Stage) -> None:
     shown = admin.page.locator("#profile tbody tr")
     expect(admin.page.get_by_role("columnheader", name="Most frequent")).to_be_visible()
     rows = {row.locator("th").inner_text(): row.locator("td").all_inner_texts() for row in shown.all()}
-    assert rows["id"] == ["INTEGER", "–", "–", "0 %", "899", "1", "899", "–"]
-    assert rows["customer"][:7] == ["STRING", "80", "7", "0 %", "5", "Ada", "Grace"]
-    assert "Donald 180" in rows["customer"][7]
+    assert rows["id"] == ["INTEGER", "–", "–", "0 %", "899", "1", "", "899", "–"]
+    assert rows["customer"][:8] == ["STRING", "80", "7", "0 %", "5", "Ada", "", "Grace"]
+    assert "Donald 180" in rows["customer"][8]
     [[distinct]] = sql(stage.api, stage.pool, "SELECT approx_count_distinct(amount) FROM orders")
     assert rows["amount"][4] == str(min(899, distinct))
+
+
+def spread(admin: Person) -> dict[str, list[int]]:
+    """What the drawings of the columns say to who does not see them."""
+    expect(admin.page.get_by_role("columnheader", name="Most frequent")).to_be_visible()
+    found = {}
+    for row in admin.page.locator("#profile tbody tr").all():
+        if (drawn := row.get_by_role("img")).count():
+            told = drawn.get_attribute("aria-label") or ""
+            found[row.locator("th").inner_text()] = [int(n) for n in told.rpartition(":")[2].split(",")]
+    return found
+
+
+def test_how_values_are_spread(admin: Person, stage: Stage) -> None:
+    pool = create_pool(stage.api, "spread")
+    steps = [5, 1, 0, 9, 2, 2, 0, 0, 1, 3, 0, 4]
+    values = [step for step, rows in enumerate(steps) for _ in range(rows)]
+    days = [date(2024, 1, 1 + v) for v in values]
+    columns: dict[str, list[object]] = {
+        "v": [v - 6 for v in values],
+        "l": [Decimal(v) / 4 for v in values],
+        "h": [(v - 6) * 1e300 for v in values],
+        "too far": [(v - 6) * 2.5e307 for v in values],
+        "day": days,
+        "at": [datetime(2024, 1, 1) + timedelta(hours=v) for v in values],
+        "text": [str(v) for v in values],
+        "two": [v % 2 for v in values],
+        "same": [7 for _ in values],
+    }
+    beyond = {name: [None, None] for name in columns} | {"h": [math.inf, math.nan]}
+    rows = {name: [*column, *beyond[name]] for name, column in columns.items()}
+    run_job(stage.api, pool, "t", [parquet(rows)])
+    admin.open(stage.at("/tables/t", pool))
+    found = spread(admin)
+    assert set(found) == {"v", "l", "h", "day", "at"}
+    assert all(drawn == steps for drawn in found.values())
+
+
+def test_what_is_drawn_is_as_high_as_it_is_frequent() -> None:
+    assert spread_path((4, 0, 2, 1000)) == "M0 24v-1h23v1zM48 24v-1h23v1zM72 24v-24h23v24z"
+    assert spread_path((1, 1)) == "M0 24v-24h47v24zM48 24v-24h47v24z"
 
 
 def test_nulls_and_empty_texts(admin: Person, stage: Stage) -> None:
@@ -49,7 +94,7 @@ def test_nulls_and_empty_texts(admin: Person, stage: Stage) -> None:
     expect(admin.page.get_by_role("columnheader", name="Most frequent")).to_be_visible()
     [a, b] = (row.locator("td").all_inner_texts() for row in admin.page.locator("#profile tbody tr").all())
     assert (a[3], b[3]) == ("25 %", "25 %")
-    assert b[7] == "(empty) 2"
+    assert b[8] == "(empty) 2"
     expect(admin.page.locator(".null")).to_have_text(["NULL", "NULL"])
 
 
@@ -59,7 +104,7 @@ def test_columns_with_the_names_that_the_profile_gives(admin: Person, stage: Sta
     admin.open(stage.at("/tables/t", pool))
     expect(admin.page.get_by_role("columnheader", name="Most frequent")).to_be_visible()
     rows = [row.locator("td").all_inner_texts() for row in admin.page.locator("#profile tbody tr").all()]
-    assert [row[7] for row in rows] == ["–", "a 2", "7 3", "y 2"]
+    assert [row[8] for row in rows] == ["–", "a 2", "7 3", "y 2"]
 
 
 @pytest.mark.parametrize("name", [ODD, "a b", "SELECT"])

@@ -50,6 +50,22 @@ def _height(jobs: int, most: int) -> float:
     return round(max(_LEAST, (HEIGHT - _LEAST) * jobs / most), 1) if jobs else 0.0
 
 
+# -- how values are spread -----------------------------------------------------------------------------
+
+SPREAD_WIDTH, SPREAD_HEIGHT = 96, 24
+
+
+def spread_path(rows: Sequence[int]) -> str:
+    """Bars side by side as one path, from the bottom upwards: a page may have hundreds of them."""
+    wide = SPREAD_WIDTH // len(rows)
+    bars = [(at * wide, _spread_height(count, max(rows))) for at, count in enumerate(rows) if count]
+    return "".join(f"M{x} {SPREAD_HEIGHT}v-{high}h{wide - 1}v{high}z" for x, high in bars)
+
+
+def _spread_height(rows: int, most: int) -> int:
+    return max(1, round(SPREAD_HEIGHT * rows / most))
+
+
 # -- the phases of a job -------------------------------------------------------------------------------
 
 

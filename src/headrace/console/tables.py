@@ -9,6 +9,7 @@ from functools import partial
 from anyio import to_thread
 from fastapi import Response
 
+from headrace.console.charts import spread_path
 from headrace.errors import Conflict, QueryTooLong
 from headrace.model import Column, Connection, Key, Pool, Table, Version
 from headrace.profiles import MOST_COLUMNS, ColumnProfile, FirstRows
@@ -46,6 +47,10 @@ class ProfilePage:
     columns: Sequence[Column]
     profiles: Sequence[ColumnProfile]
     problem: str = ""
+
+    def path(self, profile: ColumnProfile) -> str:
+        """Its spread, drawn."""
+        return spread_path(profile.spread)
 
 
 def list_tables(pool_id: str, use: Use, key: Asking) -> TablesPage:

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from console.browser import Person
+from console.browser import Person, faults_for_some_people
 from console.door import inside, proof_of
 from console.stage import Stage
 from harness import wait_for
@@ -117,6 +117,26 @@ def test_export_history_and_a_link(admin: Person, stage: Stage) -> None:
     admin.open("/console")
     admin.page.goto(link)
     expect(admin.page.get_by_label("One SELECT")).to_have_value(text)
+
+
+def test_a_category_has_bars_and_a_time_a_line(admin: Person, stage: Stage) -> None:
+    admin.open(stage.at("/sql"))
+    run(admin, 'SELECT customer AS "<b>who", count(*) AS n FROM orders GROUP BY 1 ORDER BY 1')
+    bars = admin.page.get_by_role("figure", name="n by <b>who")
+    expect(bars.get_by_role("listitem")).to_have_count(5)
+    expect(bars.get_by_role("listitem").first).to_contain_text("Ada")
+    run(admin, "SELECT day, sum(amount) AS amount FROM orders GROUP BY 1 ORDER BY 1")
+    line = admin.page.get_by_role("figure", name="amount over day")
+    expect(line.get_by_role("img")).to_have_attribute(
+        "aria-label", re.compile("^From 2024-01-01 to 2024-12-")
+    )
+    assert faults_for_some_people(admin.page) == []
+    run(admin, "SELECT 1")
+    expect(admin.page.locator("#plot")).to_be_hidden()
+    run(admin, "SELECT range::VARCHAR AS name, range AS n FROM range(50)")
+    expect(admin.page.locator("#plot figcaption")).to_contain_text("20 rows are not drawn")
+    run(admin, "SELECT nonsense FROM orders")
+    expect(admin.page.locator("#plot")).to_be_hidden()
 
 
 def test_it_runs_without_a_script(stage: Stage) -> None:

@@ -126,6 +126,11 @@ def rendered(page: Page) -> Callable[..., Any]:
     return made  # type: ignore[no-any-return]
 
 
+def part(template: str, **context: object) -> str:
+    """A piece of HTML for a script of ours to put into its page."""
+    return _TEMPLATES.get_template(template).render(context)
+
+
 @dataclass(frozen=True)
 class _Framed:
     request: Request

@@ -15,6 +15,11 @@ def number(value: int | None) -> str:
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
 
 
+def figure(value: float) -> str:
+    """Whole where it is, else with six digits that count."""
+    return number(int(value)) if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+
+
 def size(value: float | None) -> str:
     if value is None:
         return "–"
@@ -57,6 +62,7 @@ def segment(name: object) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
+    "figure": figure,
     "size": size,
     "duration": duration,
     "moment": moment,

@@ -12,6 +12,8 @@ from anyio import to_thread
 from fastapi import Form, Request, Response
 from fastapi.responses import JSONResponse
 
+from headrace.console.plots import Plot, plot_of
+from headrace.console.rendering import part
 from headrace.errors import HeadraceError
 from headrace.model import CHANGE_DATE, Key, Pool
 from headrace.tables import Answer
@@ -29,6 +31,7 @@ class SqlPage:
     words: str
     """What completes: the tables of the pool and their columns, as JSON."""
     answer: Answer | None = None
+    plot: Plot | None = None
     problem: str = ""
 
     @property
@@ -52,7 +55,7 @@ def _run(pool_id: str, use: Services, key: Key, sql: str) -> SqlPage:
         answer = use.pools.query(pool_id, key, sql, None, None)
     except HeadraceError as error:
         return SqlPage(pool, sql, words, problem=error.message)
-    return SqlPage(pool, sql, words, answer)
+    return SqlPage(pool, sql, words, answer, plot_of(answer))
 
 
 async def run_query(
@@ -62,11 +65,13 @@ async def run_query(
     request: Request,
     sql: Annotated[str, Form()] = "",
 ) -> Response:
-    """The rows as JSON, for the script of the page; the query ends when that goes away."""
+    """The rows as JSON with their picture, for the script of the page; the query ends when that goes away."""
     sent = api.Query_(sql=sql, maxRows=None, timeoutSeconds=None, queryId=None)
-    answer = Response()
     try:
-        return JSONResponse(await api.run_query(pool_id, sent, use, key, request, answer))
+        answer = await api.answer_of(pool_id, sent, use, key, request)
+        plot = plot_of(answer)
+        drawn = part("plot.html", plot=plot) if plot else ""
+        return JSONResponse({**api.shown_answer(answer), "plot": drawn})
     except HeadraceError as error:
         told = {"problem": error.message, "code": error.code, "hint": error.hint}
         return JSONResponse(told, status_code=error.status)

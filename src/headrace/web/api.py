@@ -16,10 +16,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from headrace.errors import Draining, NotFound
-from headrace.model import CHANGE_DATE, Chunk, ChunkType, Counts, Cut, Job, RejectCount, Table, Version
+from headrace.model import CHANGE_DATE, Chunk, ChunkType, Counts, Cut, Job, Key, RejectCount, Table, Version
 from headrace.retention import Kind
 from headrace.schemas import Planned
-from headrace.tables import ExportFormat
+from headrace.tables import Answer, ExportFormat
 from headrace.telling import cuts_of, rejected_by
 from headrace.web import wire
 from headrace.web.context import Asking, IdempotencyKey, Offset, Services, Use
@@ -192,12 +192,23 @@ async def run_query(
 ) -> dict[str, Any]:
     """One SELECT. It ends when the client goes away, or when it is cancelled by its ``queryId``."""
     query_id = response.headers[_QUERY_ID] = sent.queryId or uuid4().hex
+    return shown_answer(await answer_of(pool_id, sent, use, key, request, query_id))
+
+
+async def answer_of(
+    pool_id: str, sent: Query_, use: Services, key: Key, request: Request, query_id: str | None = None
+) -> Answer:
+    """The rows of a query that ends when its client goes away."""
+    query_id = query_id or uuid4().hex
     query = partial(use.pools.query, pool_id, key, sent.sql, sent.maxRows, sent.timeoutSeconds, query_id)
     gone = asyncio.create_task(_when_gone(request, partial(use.pools.cancel_query, pool_id, query_id)))
     try:
-        answer = await to_thread.run_sync(query, limiter=READING)
+        return await to_thread.run_sync(query, limiter=READING)
     finally:
         gone.cancel()
+
+
+def shown_answer(answer: Answer) -> dict[str, Any]:
     return {
         "columns": [{"name": name, "type": type} for name, type in answer.columns],
         "rows": answer.rows,

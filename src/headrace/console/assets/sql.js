@@ -114,6 +114,7 @@
   function fail(why) {
     answer = null;
     result.replaceChildren();
+    picture("");
     at("save").hidden = true;
     said.className = "alarm";
     said.textContent = why;
@@ -123,8 +124,14 @@
 
   const ROW = 32, MORE = 20;
 
+  function picture(html) {
+    at("plot").innerHTML = html; // drawn, and escaped, by the server
+    at("plot").hidden = !html;
+  }
+
   function draw() {
-    const { columns, rows, truncated, milliseconds } = answer;
+    const { columns, rows, truncated, milliseconds, plot } = answer;
+    picture(plot);
     said.className = "muted";
     said.textContent = `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"}${truncated ? " (there are more)" : ""} in ${milliseconds} ms`;
     const head = el("tr", {}, el("th", { className: "index", scope: "col", textContent: "#" }));

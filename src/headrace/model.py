@@ -430,6 +430,7 @@ class Version:
     job_id: str | None
     changes: str
     undo: bool = False  # it took that job back
+    gone: bool = False  # there is no such table in it
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from headrace.conversion import quoted
 from headrace.errors import InvalidRequest, NotFound
 from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
@@ -150,6 +151,13 @@ class Pools:
         """Raises NotFound when no query of the pool has this id now."""
         self.get(pool_id)
         self.tables.reader.cancel(pool_id, query_id)
+
+
+def of_table(ref: TableRef) -> str:
+    """The table as a query names it."""
+    return (
+        quoted(ref.name) if ref.connection_id is None else f"{quoted(ref.connection_id)}.{quoted(ref.name)}"
+    )
 
 
 def _named(name: str) -> str:

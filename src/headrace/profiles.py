@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from headrace.conversion import literal, quoted
-from headrace.model import Column, ColumnKind, Key, Table, TableRef
-from headrace.pools import Pools
+from headrace.model import Column, ColumnKind, Key, Table
+from headrace.pools import Pools, of_table
 
 _COLUMNS_A_QUERY = 12
 _LONGEST_QUERY = 16_000
@@ -183,13 +183,6 @@ def _first(columns: Sequence[Column]) -> Sequence[Column]:
     while sum(len(quoted(c.name).encode()) + 2 for c in shown) > _LONGEST_QUERY:
         shown = shown[:-1]
     return shown if len(shown) < len(columns) else columns
-
-
-def of_table(ref: TableRef) -> str:
-    """The table as a query names it."""
-    return (
-        quoted(ref.name) if ref.connection_id is None else f"{quoted(ref.connection_id)}.{quoted(ref.name)}"
-    )
 
 
 def _aggregates(column: Column) -> Iterator[str]:

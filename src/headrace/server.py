@@ -29,6 +29,7 @@ from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
 from headrace.faults import Faults
+from headrace.histories import Histories
 from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
@@ -275,6 +276,7 @@ def build(
         uploads=_uploads(settings, kept, pushes),
         pools=pools,
         profiles=Profiles(pools),
+        histories=Histories(kept.metadata, pools),
         schemas=Schemas(kept.metadata, engines.tables, worker.stage),
         overview=Overview(kept.metadata, folder, settings.min_free_disk_bytes),
         access=Access(kept.metadata, tokens, trail.used),

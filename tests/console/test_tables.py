@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from console.browser import Person
 from console.door import inside
@@ -17,7 +17,7 @@ from console.stage import LONG, Stage
 from harness import create_pool, new_key, parquet, run_job, sql
 from headrace.console.charts import spread_path
 from headrace.console.rendering import _TEMPLATES
-from headrace.console.tables import _profile
+from headrace.console.tables import VERSIONS, _profile
 from headrace.errors import QueryTooLong
 from headrace.model import STRING, Column, Key, KeyKind, Permission, Table, TableRef, now
 
@@ -161,12 +161,56 @@ def test_what_cannot_be_counted_in_time_shows_its_columns() -> None:
 
 def test_versions_lead_to_their_jobs(admin: Person, stage: Stage) -> None:
     admin.open(stage.at("/tables/orders"))
-    versions = admin.page.get_by_role("region", name="Versions").locator("tbody tr")
+    versions = versions_of(admin)
     told = [row.locator("td").all_inner_texts() for row in versions.all()]
     known = stage.api.get(f"/api/v1/pools/{stage.pool}/tables/orders").json()["versions"]
-    assert [[row[0], row[3]] for row in told] == [[str(v["version"]), v["job"]] for v in known]
+    assert [[row[0], row[-1]] for row in told] == [[str(v["version"]), v["job"]] for v in known]
     versions.first.get_by_role("link").click()
     expect(admin.page.get_by_role("status").locator(".state")).to_have_text("DONE")
+
+
+def versions_of(admin: Person) -> Locator:
+    expect(admin.page.get_by_role("columnheader", name="Rows before")).to_be_visible()
+    return admin.page.get_by_role("region", name="Versions").locator("tbody tr")
+
+
+def test_each_version_beside_the_one_before(admin: Person, stage: Stage) -> None:
+    pool, delta = create_pool(stage.api, "versions"), {"fileType": "CSV", "type": "DELTA", "keys": ["k"]}
+    run_job(stage.api, pool, "t", [b"k,v\n1,a\n2,a\n3,a\n"], fileType="CSV")
+    changed = [("upserted", b"k,v\n1,b\n4,b\n5,b\n"), ("deleted", b"k\n2\n")]
+    run_job(stage.api, pool, "t", changed, **delta)
+    stage.api.post(f"/api/v1/pools/{pool}/upkeep")
+    last = run_job(stage.api, pool, "t", [b"k,v\n1,c\n"], fileType="CSV")["id"]
+    assert stage.api.post(f"/api/v1/pools/{pool}/jobs/{last}/undo").status_code == 200
+    admin.open(stage.at("/tables/t", pool))
+    told = [row.locator("td").all_inner_texts()[2:8] for row in versions_of(admin).all()]
+    assert told[0] == ["UNDO", "1", "4", "–", "–", "–"]
+    assert told[1] == ["REPLACE", "4", "1", "1", "0", told[1][5]]
+    assert {tuple(row) for row in told[2:-2]} == {("upkeep", "4", "4", "–", "–", "–")}
+    assert told[-2:] == [["DELTA", "3", "4", "2", "1", "1"], ["REPLACE", "–", "3", "3", "0", "0"]]
+
+
+def test_versions_without_a_table_in_between(admin: Person, stage: Stage) -> None:
+    pool = create_pool(stage.api, "made twice")
+    first = run_job(stage.api, pool, "t", [b"k\n1\n"], fileType="CSV")["id"]
+    assert stage.api.post(f"/api/v1/pools/{pool}/jobs/{first}/undo").status_code == 200
+    run_job(stage.api, pool, "t", [b"k\n1\n2\n"], fileType="CSV")
+    admin.open(stage.at("/tables/t", pool))
+    told = [row.locator("td").all_inner_texts()[2:5] for row in versions_of(admin).all()]
+    assert told == [["REPLACE", "0", "2"], ["UNDO", "1", "0"], ["REPLACE", "–", "1"]]
+
+
+def test_of_many_versions_the_newest_are_shown(stage: Stage) -> None:
+    pool = create_pool(stage.api, "often")
+    for n in range(VERSIONS + 2):
+        run_job(stage.api, pool, "t" * 500, [f"k\n{n}\n".encode()], fileType="CSV", type="DELTA")
+    with inside(stage.server, stage.server.admin_key) as client:
+        page = client.get(stage.at(f"/tables/{'t' * 500}", pool)).text
+        assert f"the newest {VERSIONS}; the API has all" in page
+        part = client.get(stage.at(f"/tables/{'t' * 500}/versions", pool)).text
+        assert part.count("<tr>") == VERSIONS + 1
+        assert "Rows are not counted" not in part
+        assert f'<td class="num">{VERSIONS + 2}</td>' in part
 
 
 def test_of_a_data_connection(admin: Person, stage: Stage) -> None:

@@ -66,6 +66,7 @@ PAGES = (
     Page("GET", _POOL + "/tables", tables.list_tables, READ, "tables", True, template="tables.html"),
     Page("GET", _TABLE, tables.get_table, READ, "tables", template="table.html"),
     Page("GET", _TABLE + "/profile", tables.get_profile, READ, "tables", template="profile.html"),
+    Page("GET", _TABLE + "/versions", tables.get_versions, READ, "tables", template="versions.html"),
     Page("GET", _TABLE + "/export", tables.export_table, READ, "tables"),
     Page("GET", _POOL + "/upkeep", upkeep.get_stored, ADMIN, "tables", template="pool_upkeep.html"),
     Page("POST", _POOL + "/upkeep", upkeep.maintain_pool, ADMIN, "tables"),

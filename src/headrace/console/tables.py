@@ -11,6 +11,7 @@ from fastapi import Response
 
 from headrace.console.charts import spread_path
 from headrace.errors import Conflict, QueryTooLong
+from headrace.histories import Step
 from headrace.model import Column, Connection, Key, Pool, Table, Version
 from headrace.profiles import MOST_COLUMNS, ColumnProfile, FirstRows
 from headrace.tables import ExportFormat
@@ -19,6 +20,8 @@ from headrace.web.api import export_table as export
 from headrace.web.context import Asking, Services, Use
 
 _FIRST = 20
+VERSIONS = 30
+"""The newest; a table that is pushed to every minute has thousands."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class TablePage:
     table: Table
     columns: Sequence[Column]
     versions: Sequence[Version]
+    """The newest of them."""
+    kept: int
     first: FirstRows
     connection: str | None
     formats: Sequence[ExportFormat]
@@ -51,6 +56,15 @@ class ProfilePage:
     def path(self, profile: ColumnProfile) -> str:
         """Its spread, drawn."""
         return spread_path(profile.spread)
+
+
+@dataclass(frozen=True)
+class VersionsPage:
+    """As above, a part that comes later."""
+
+    pool: Pool
+    steps: Sequence[Step]
+    problem: str = ""
 
 
 def list_tables(pool_id: str, use: Use, key: Asking) -> TablesPage:
@@ -72,7 +86,8 @@ def _table(use: Services, pool_id: str, name: str, connection: str | None, key: 
         use.pools.get(pool_id),
         table,
         table.columns[:MOST_COLUMNS],
-        versions,
+        versions[:VERSIONS],
+        len(versions),
         first,
         connection,
         tuple(ExportFormat),
@@ -94,6 +109,21 @@ def _profile(use: Services, pool_id: str, name: str, connection: str | None, key
         return ProfilePage(table, shown, use.profiles.of(pool_id, name, connection, key))
     except (QueryTooLong, Conflict) as error:
         return ProfilePage(table, shown, (), error.message)
+
+
+async def get_versions(
+    pool_id: str, name: str, use: Use, key: Asking, connection: str | None = None
+) -> VersionsPage:
+    look = partial(_versions, use, pool_id, name, connection, key)
+    return await to_thread.run_sync(look, limiter=READING)
+
+
+def _versions(use: Services, pool_id: str, name: str, connection: str | None, key: Key) -> VersionsPage:
+    pool, (table, versions) = use.pools.get(pool_id), use.pools.table(pool_id, name, connection)
+    try:
+        return VersionsPage(pool, use.histories.of(pool_id, table.ref, versions, key, limit=VERSIONS))
+    except (QueryTooLong, Conflict) as error:
+        return VersionsPage(pool, [Step(v, None, None, None) for v in versions[:VERSIONS]], error.message)
 
 
 async def export_table(

@@ -158,6 +158,12 @@ class Jobs:
             row = db.execute(_ONE, {"job": job_id, "pool": pool_id}).one_or_none()
         return _job(row) if row else None
 
+    def some(self, pool_id: str, job_ids: Collection[str]) -> dict[str, Job]:
+        """Those of these jobs that are known, deleted or not."""
+        with self._reads.connect() as db:
+            rows = db.execute(select(jobs).where(jobs.c.pool_id == pool_id, jobs.c.id.in_(job_ids)))
+            return {row.id: _job(row) for row in rows}
+
     def list(self, pool_id: str) -> Sequence[Job]:
         """The jobs of a pool that were not deleted, oldest first."""
         query = select(jobs).where(jobs.c.pool_id == pool_id, jobs.c.deleted_at.is_(None))

@@ -178,12 +178,13 @@ def _stored(catalog_type: str) -> ColumnType:
 
 def versions_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> list[Version]:
     books = f"__ducklake_metadata_{lake.alias}"
-    ids = cursor.execute(
-        f"SELECT t.table_id FROM {books}.ducklake_table t JOIN {books}.ducklake_schema s USING (schema_id) "
+    known = cursor.execute(
+        f"SELECT t.table_id, t.begin_snapshot, t.end_snapshot FROM {books}.ducklake_table t "
+        f"JOIN {books}.ducklake_schema s USING (schema_id) "
         "WHERE t.table_name = ? AND s.schema_name = ?",
         [ref.name, ref.connection_id or "main"],
     ).fetchall()
-    wanted = {str(row[0]) for row in ids}
+    wanted = {str(id) for id, _, _ in known}
     rows = cursor.execute(
         "SELECT s.snapshot_id, s.snapshot_time::VARCHAR, c.changes_made, c.commit_message, "
         f"c.commit_extra_info FROM {books}.ducklake_snapshot s "
@@ -191,7 +192,14 @@ def versions_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) ->
         "ORDER BY 1 DESC"
     ).fetchall()
     return [
-        Version(int(id), datetime.fromisoformat(at), job, message or "upkeep", undo=message == UNDO)
+        Version(
+            int(id),
+            datetime.fromisoformat(at),
+            job,
+            message or "upkeep",
+            undo=message == UNDO,
+            gone=not any(begin <= id and (end is None or id < end) for _, begin, end in known),
+        )
         for id, at, changes, message, job in rows
         if _touches(changes or "", wanted, ref)
     ]

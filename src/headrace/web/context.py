@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 from headrace.access import Access
 from headrace.cancels import Cancels
 from headrace.changes import Changes
+from headrace.histories import Histories
 from headrace.keys import KeyRing
 from headrace.metadata.audit import Audit
 from headrace.model import Key
@@ -50,6 +51,7 @@ class Services:
     note: Write
     overview: Overview
     profiles: Profiles
+    histories: Histories
     sessions: Sessions
     changes: Changes
     settings: Mapping[str, object]

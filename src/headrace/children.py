@@ -117,6 +117,7 @@ class ProcessPool:
             self._stopped = True
         for task in _drained(self._tasks):
             task.future.cancel()
+            task.future.set_running_or_notify_cancel()  # else those in wait() would wait on
         for slot in self._slots:
             slot.stop()
             self._tasks.put(None)

@@ -233,7 +233,6 @@ def test_stop_ends_everything(started: Callable[..., Children]) -> None:
     children.pool.stop()
 
 
-@pytest.mark.xfail(strict=True, reason="a cancelled future tells no waiter: children.py:ProcessPool.stop")
 def test_who_waits_for_a_task_hears_of_the_stop(one: Children) -> None:
     one.waiting()
     late = one.do("1")

@@ -30,7 +30,7 @@ class Journal:
 
     def job(self) -> str | None:
         """The job of an earlier try of the same push."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # what a power loss left of it is none
             return str(json.loads(self.path.read_text())["job"])
         return None
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from dataclasses import dataclass
+from hmac import compare_digest
+from ipaddress import ip_address
+from pathlib import Path
 
 from headrace.errors import Unauthorized
 from headrace.keys import hash_of
@@ -17,6 +21,9 @@ from headrace.permissions import standing
 from headrace.tokens import Tokens
 
 _KIND_OF_SCHEME = {"appkey": KeyKind.APPLICATION, "bearer": KeyKind.PERSONAL}
+
+SHORTEST_TOKEN = 16
+"""Of a scraper, in bytes: fewer could be guessed."""
 
 
 class Access:
@@ -70,6 +77,36 @@ class Access:
         if refusal := standing(key, now()):
             raise Unauthorized(refusal.sentence)
         return key
+
+
+@dataclass(frozen=True)
+class Scrapers:
+    """Who may read the metrics, and nothing else, without a key of ours.
+
+    ``loopback``: whoever asks from this machine. ``token_file``: whoever sends what stands in it; it is read
+    each time, so that the file can be replaced.
+    """
+
+    loopback: bool = False
+    token_file: Path | None = None
+
+    def admit(self, authorization: str | None, peer: str, *, forwarded: bool) -> bool:
+        """``peer`` is the client's address; one that a proxy has ``forwarded`` is not from this machine."""
+        if self.loopback and peer and not forwarded and ip_address(peer).is_loopback:
+            return True
+        scheme, _, sent = (authorization or "").strip().partition(" ")
+        token = self.token()
+        if token is None or scheme.lower() != "bearer":
+            return False
+        return compare_digest(sent.strip().encode(), token)
+
+    def token(self) -> bytes | None:
+        """What stands in the file; None if nothing does that could be a token."""
+        try:
+            token = self.token_file.read_bytes().strip() if self.token_file else b""
+        except OSError:
+            return None
+        return token if len(token) >= SHORTEST_TOKEN else None
 
 
 def _password(encoded: str) -> str:

@@ -7,6 +7,7 @@ number; what the lake has committed is then found by its receipt and not loaded 
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -44,6 +45,7 @@ from headrace.model import (
     fold,
     now,
 )
+from headrace.observing import Ended, Maintained, Observe, seconds_since, unheard
 from headrace.reducing import Reduced, Reducer, StagedFile
 from headrace.tables import Load, TableDiff, TableEngine, table_to_change
 from headrace.telling import (
@@ -53,6 +55,7 @@ from headrace.telling import (
     done_outlook,
     failed_counts,
     failed_outlook,
+    rejected_by,
     rows_of,
     staging_logs,
     summary,
@@ -86,6 +89,7 @@ class Loader:
     staging_folder: StagingFolder
     keep_failed: timedelta = timedelta(0)
     """So long a failed job keeps its raw chunks, to be run again."""
+    observe: Observe = unheard
 
     def load(self, job: Job) -> None:
         """Load one claimed job and finish it. Raises TakenOver."""
@@ -247,7 +251,9 @@ class Loader:
     def maintain(self, job: Job) -> None:
         """What small pushes leave behind is made good by the server itself, now and then."""
         for ref in job.spec.targets:
-            self.tables.maintain(job.pool_id, ref)
+            start = time.monotonic()
+            if self.tables.maintain(job.pool_id, ref):
+                self.observe(Maintained(job.pool_id, ref, seconds_since(start)))
 
     # -- the end ---------------------------------------------------------------------------------------
 
@@ -276,10 +282,11 @@ class Loader:
         code: str | None = None,
         chunks_until: datetime | None = None,
     ) -> None:
+        at = now()
         mine = self.metadata.jobs.finish(
             job,
             status,
-            at=now(),
+            at=at,
             counts=counts,
             logs=logs,
             phases_ms=told.phases_ms,
@@ -290,6 +297,9 @@ class Loader:
         if not mine:
             raise TakenOver(job.id)
         crash_point("finished")
+        self.observe(
+            Ended(job, status, at, told.seconds, counts, rejected_by(told.chunks), told.phases_ms, code)
+        )
 
     def clean_up(self, job: Job, *, keep_chunks: bool) -> None:
         """What an ended job does not need any more. May be repeated."""

@@ -41,17 +41,20 @@ def decide(
     table: str | None = None,
     *,
     whole_pool: bool = False,
+    whole_server: bool = False,
     at: datetime | None = None,
 ) -> Decision:
     """Whether the key may do that, in that pool, to that table.
 
-    No ``pool_id``: to the server. No ``table``: to as much of the pool as the key may see, or to all of it
-    (``whole_pool``).
+    No ``pool_id``: to as much of the server as the key may see; to administer it, or what concerns all of it
+    (``whole_server``), is closed to a key that is bound. No ``table``: to as much of the pool as the key may
+    see, or to all of it (``whole_pool``).
     """
     return (
         standing(key, at or now())
         or _by_permission(key, action)
-        or _by_pool(key, action, pool_id)
+        or _by_pool(key, pool_id)
+        or _by_server(key, whole_server or (action is Permission.ADMIN and pool_id is None))
         or _by_table(key, pool_id, table, whole_pool)
         or Decision(True, Rule.GRANTED, _granted(key, action))
     )
@@ -75,9 +78,10 @@ def authorize(
     table: str | None = None,
     *,
     whole_pool: bool = False,
+    whole_server: bool = False,
 ) -> None:
     """Raise Forbidden, with the sentence of the rule, unless the key may do that."""
-    decision = decide(key, action, pool_id, table, whole_pool=whole_pool)
+    decision = decide(key, action, pool_id, table, whole_pool=whole_pool, whole_server=whole_server)
     if not decision.allowed:
         raise Forbidden(decision.sentence)
 
@@ -105,11 +109,15 @@ def _by_permission(key: Key, action: Permission) -> Decision | None:
     return None
 
 
-def _by_pool(key: Key, action: Permission, pool_id: str | None) -> Decision | None:
+def _by_pool(key: Key, pool_id: str | None) -> Decision | None:
     if pool_id is not None and not sees_pool(key, pool_id):
         return Decision(False, Rule.POOL, f"This {_noun(key)} is not valid for this pool.")
+    return None
+
+
+def _by_server(key: Key, concerned: bool) -> Decision | None:
     bound = key.pool_ids is not None or key.tables is not None
-    if action is Permission.ADMIN and pool_id is None and bound:
+    if concerned and bound:
         bonds = "pools" if key.pool_ids is not None else "tables"
         return Decision(False, Rule.SERVER, f"This {_noun(key)} is bound to single {bonds}.")
     return None

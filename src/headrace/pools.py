@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ from headrace.conversion import quoted
 from headrace.errors import InvalidRequest, NotFound
 from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
+from headrace.observing import Maintained, Observe, seconds_since, unheard
 from headrace.permissions import sees_pool, sees_table
 from headrace.tables import Answer, ExportFormat, Stored, TableEngine
 
@@ -20,6 +22,7 @@ class Pools:
     tables: TableEngine
     sql_rows: int
     sql_seconds: float
+    observe: Observe = unheard
 
     # -- pools -----------------------------------------------------------------------------------------
 
@@ -103,14 +106,19 @@ class Pools:
         self.get(pool_id)
         tables = self.tables.tables(pool_id)
         for table in tables:
-            self.tables.maintain(pool_id, table.ref, at_once=True)
+            self._maintain(pool_id, table.ref)
         return tables
 
     def maintain_table(self, pool_id: str, name: str, connection_id: str | None) -> Table:
         """The same for one table. Raises NotFound."""
         table = self.find_table(pool_id, name, connection_id)
-        self.tables.maintain(pool_id, table.ref, at_once=True)
+        self._maintain(pool_id, table.ref)
         return table
+
+    def _maintain(self, pool_id: str, ref: TableRef) -> None:
+        start = time.monotonic()
+        self.tables.maintain(pool_id, ref, at_once=True)
+        self.observe(Maintained(pool_id, ref, seconds_since(start)))
 
     def stored(self, pool_id: str) -> Stored:
         """What the tables of the pool take on the disk."""

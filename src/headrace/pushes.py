@@ -33,6 +33,7 @@ from headrace.model import (
     fold,
     now,
 )
+from headrace.observing import Observe, Received, unheard
 from headrace.permissions import authorize, sees_table
 from headrace.quotas import Quotas
 from headrace.rejected import Alike, Reason, RejectFiles, Teller, ToldReject, as_csv, reasons
@@ -61,6 +62,7 @@ class Pushes:
     await_staged: Callable[[str, float], bool]
     foresee: Callable[[Job], Outlook]
     preview_seconds: float
+    observe: Observe = unheard
 
     # -- jobs ------------------------------------------------------------------------------------------
 
@@ -290,6 +292,7 @@ class Pushes:
             raise
         crash_point("recorded")
         if chunk.id == arrival.chunk_id:
+            self.observe(Received(chunk))
             self.on_chunk(chunk)
         else:  # it is here already: the client had not heard so
             arrival.incoming.discard()

@@ -21,7 +21,7 @@ import structlog
 import uvicorn
 
 from headrace import confinement, crashpoints
-from headrace.access import Access
+from headrace.access import SHORTEST_TOKEN, Access, Scrapers
 from headrace.cancels import Cancels
 from headrace.certificates import self_signed
 from headrace.changes import Changes
@@ -29,12 +29,15 @@ from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
 from headrace.faults import Faults
+from headrace.gauges import Gauges, Lakes, Process
 from headrace.histories import Histories
 from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
 from headrace.metadata import CannotOpen, Metadata
+from headrace.metrics import Metrics
 from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
+from headrace.observing import Observe, heard_by
 from headrace.overview import Overview
 from headrace.pools import Pools
 from headrace.profiles import Profiles
@@ -150,6 +153,7 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         _arm(settings.crash_at)
         _allow_files(settings.max_connections + settings.max_uploads + _OWN_FILES)
         listener = _listen(settings.host, settings.port)
+        _check_token(settings)
         app = _serving(settings, folder, announce)
         certificate = _certificate(settings, folder)
         url = (
@@ -248,10 +252,14 @@ def build(
         RejectFiles(folder / "pools"),
     )
     _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables)
+    overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
+    gauges = _gauges(kept, engines, overview, lambda: worker)
+    metrics = Metrics(gauges)
+    observe = heard_by(metrics.observe, gauges.observe)
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
-    staging = _staging(settings, kept, engines)
-    loader = _loader(settings, kept, engines, reducer, staging, rehearsal)
-    undos, changes = Undos(kept.metadata, engines.tables), Changes()
+    staging = _staging(settings, kept, engines, observe)
+    loader = _loader(settings, kept, engines, reducer, staging, observe, rehearsal)
+    undos, changes = Undos(kept.metadata, engines.tables, observe), Changes()
     worker = Worker(
         loader,
         staging,
@@ -260,10 +268,12 @@ def build(
         lease_seconds=settings.lease_seconds,
         undos=undos,
         tell=changes.tell,
+        observe=observe,
     )
     trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
-    pushes, tokens = _pushes(settings, kept, engines.stager, worker, loader), _tokens(settings, kept.metadata)
-    pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds)
+    pushes = _pushes(settings, kept, engines.stager, worker, loader, observe)
+    tokens = _tokens(settings, kept.metadata)
+    pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds, observe)
     retention = Retention(kept.metadata, engines.tables, kept.rejects, _keeping(settings), trail.note)
     services = Services(
         pushes=pushes,
@@ -278,7 +288,7 @@ def build(
         profiles=Profiles(pools),
         histories=Histories(kept.metadata, pools),
         schemas=Schemas(kept.metadata, engines.tables, worker.stage),
-        overview=Overview(kept.metadata, folder, settings.min_free_disk_bytes),
+        overview=overview,
         access=Access(kept.metadata, tokens, trail.used),
         keys=KeyRing(kept.metadata),
         tokens=tokens,
@@ -288,6 +298,9 @@ def build(
         retention=retention,
         settings=settings.model_dump(),
         note=_noting(trail, changes),
+        metrics=metrics.page,
+        scrapers=Scrapers(settings.metrics_loopback, settings.metrics_token_file),
+        observe=observe,
         ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
         rehearsal=rehearsal,
         confinement=_confinement(),
@@ -315,6 +328,17 @@ def _metadata(settings: Settings) -> Metadata:
         raise CannotStart(str(error)) from error
 
 
+def _gauges(kept: Kept, engines: Engines, overview: Overview, worker: Callable[[], Worker]) -> Gauges:
+    """``worker`` comes later: what it does is observed."""
+    process = Process(
+        held_leases=lambda: worker().held,
+        workers_alive=lambda: worker().alive,
+        sql_children=lambda: len(engines.sandbox.pids()),
+        sql_running=lambda: engines.sandbox.running,
+    )
+    return Gauges(kept.metadata, Lakes(engines.tables), overview, process)
+
+
 @dataclass(frozen=True)
 class Kept:
     """What the data folder holds beside the lakes."""
@@ -332,7 +356,7 @@ def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLake
             tables.drop_pool(entry.name)  # a crash came between its row and its files
 
 
-def _staging(settings: Settings, kept: Kept, engines: Engines) -> Staging:
+def _staging(settings: Settings, kept: Kept, engines: Engines, observe: Observe) -> Staging:
     celonis = settings.string_profile is StringProfile.CELONIS
     return Staging(
         kept.metadata,
@@ -342,6 +366,7 @@ def _staging(settings: Settings, kept: Kept, engines: Engines) -> Staging:
         StagingFolder(kept.folder / "pools"),
         kept.rejects,
         CELONIS_STRING_LENGTH if celonis else None,
+        observe,
     )
 
 
@@ -351,6 +376,7 @@ def _loader(
     engines: Engines,
     reducer: Reducer,
     staging: Staging,
+    observe: Observe,
     rehearsal: Rehearsal | None,
 ) -> Loader:
     parts = (
@@ -361,11 +387,14 @@ def _loader(
         staging.again,
         staging.folder,
         timedelta(hours=settings.keep_failed_hours),
+        observe,
     )
     return DoomedLoader(*parts, faults=rehearsal.faults) if rehearsal else Loader(*parts)
 
 
-def _pushes(settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader) -> Pushes:
+def _pushes(
+    settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader, observe: Observe
+) -> Pushes:
     return Pushes(
         kept.metadata,
         kept.chunks,
@@ -378,6 +407,7 @@ def _pushes(settings: Settings, kept: Kept, stager: Stager, worker: Worker, load
         worker.await_staged,
         loader.preview,
         settings.sql_seconds,
+        observe,
     )
 
 
@@ -575,6 +605,15 @@ def _allow_files(needed: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < needed:
         log.warning("few open files are allowed", allowed=most, needed=needed)
+
+
+def _check_token(settings: Settings) -> None:
+    path = settings.metrics_token_file
+    if path and Scrapers(token_file=path).token() is None:
+        raise CannotStart(
+            f"metrics_token_file: {path} cannot be read, or has fewer than {SHORTEST_TOKEN} bytes. "
+            "Make one: openssl rand -hex 32"
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -135,6 +135,12 @@ class Settings(BaseSettings):
         30.0, ge=0, description="how long a job to which nobody has pushed anything stays; 0: for ever"
     )
     audit_days: float = Field(365.0, gt=0, description="how long an entry of the audit is kept")
+    metrics_loopback: bool = Field(
+        False, description="/metrics answers without a key to whoever asks from the same machine"
+    )
+    metrics_token_file: Path | None = Field(
+        None, description="file with a token that opens /metrics and nothing else, sent as Bearer"
+    )
     trusted_proxies: str = Field(
         "", description="addresses or networks of proxies, with commas, whose X-Forwarded-… is believed"
     )

@@ -27,6 +27,7 @@ from headrace.model import (
     Table,
     fold,
 )
+from headrace.observing import seconds_since
 from headrace.rejected import Teller, sum_of_cuts
 from headrace.tables import Preview, TableDiff
 
@@ -47,6 +48,11 @@ class Telling:
     phases_ms: dict[str, int] = field(default_factory=dict)
     aside: Path | None = None
     restaged: dict[str, Path] = field(default_factory=dict)
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return seconds_since(self.start)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -54,7 +60,7 @@ class Telling:
         try:
             yield
         finally:
-            self.phases_ms[name] = round((time.monotonic() - start) * 1000)
+            self.phases_ms[name] = round(seconds_since(start) * 1000)
 
 
 # -- staging -------------------------------------------------------------------------------------------

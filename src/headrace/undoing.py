@@ -15,6 +15,7 @@ from headrace.crashpoints import crash_point
 from headrace.errors import NotFound, NotUndoable
 from headrace.metadata import Metadata
 from headrace.model import Job, JobStatus, Undoing, UndoneTable, now
+from headrace.observing import Observe, Undone, unheard
 from headrace.tables import TableEngine
 
 log = structlog.get_logger()
@@ -24,6 +25,7 @@ log = structlog.get_logger()
 class Undos:
     metadata: Metadata
     tables: TableEngine
+    observe: Observe = unheard
 
     def undo(self, pool_id: str, job_id: str, key: str | None = None) -> Undoing:
         """The job's tables become what they were before it. Raises NotUndoable.
@@ -42,6 +44,7 @@ class Undos:
             self._settle(pool_id, job_id)  # an error does not prove that nothing was committed
             raise
         self._finish(undoing)
+        self.observe(Undone(pool_id, job_id))
         return undoing
 
     def preview(self, pool_id: str, job_id: str) -> Undoing:

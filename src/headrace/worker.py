@@ -37,6 +37,7 @@ from headrace.model import (
     fold,
     now,
 )
+from headrace.observing import LeaseLost, NotStaged, Observe, Staged, seconds_since, unheard
 from headrace.rejected import RejectFiles
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine, table_to_change
@@ -60,6 +61,7 @@ class Staging:
     folder: StagingFolder
     rejects: RejectFiles
     string_length: int | None
+    observe: Observe = unheard
 
     def stage(self, chunk: Chunk) -> None:
         """Stage a received chunk and record the result.
@@ -83,10 +85,12 @@ class Staging:
         except HeadraceError as error:
             if not self.stager.closed:  # else the next start stages it
                 self.metadata.chunks.failed(chunk.id, error.message, _ms_since(start), under=job.spec)
+                self.observe(NotStaged(chunk, error.message, seconds_since(start)))
             return
         crash_point("staged")
         self.metadata.chunks.staged(chunk.id, report, _ms_since(start), under=job.spec)
         crash_point("stage-recorded")
+        self.observe(Staged(chunk, report, seconds_since(start)))
 
     def again(
         self, job: Job, chunk: Chunk, columns: Sequence[Column], *, aside: Path | None = None
@@ -162,7 +166,7 @@ def declared_type(column: DeclaredColumn) -> ColumnType:
 
 
 def _ms_since(start: float) -> int:
-    return round((time.monotonic() - start) * 1000)
+    return round(seconds_since(start) * 1000)
 
 
 class Worker:
@@ -178,6 +182,7 @@ class Worker:
         lease_seconds: int,
         undos: Undos,
         tell: Callable[[str], None],
+        observe: Observe = unheard,
     ) -> None:
         """``tell`` hears of each step of a job, by its pool."""
         self._metadata = loader.metadata
@@ -185,6 +190,7 @@ class Worker:
         self._staging = staging
         self._undos = undos
         self._tell = tell
+        self._observe = observe
         self._lease = timedelta(seconds=lease_seconds)
         self._name = str(uuid4())
         self._stagers = ThreadPoolExecutor(stagers, "stage")
@@ -226,6 +232,11 @@ class Worker:
     @property
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def held(self) -> int:
+        """How many jobs are being loaded."""
+        return len(self._running)
 
     def stage(self, chunk: Chunk) -> None:
         """Stage a chunk soon; one that is being staged, once more afterwards: never twice at a time."""
@@ -389,6 +400,7 @@ class Worker:
         try:
             self._loader.load(job)
         except TakenOver:
+            self._observe(LeaseLost(job))
             log.warning("another worker has taken the job over", job=job.id)
             return
         except Busy:

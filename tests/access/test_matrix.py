@@ -85,7 +85,7 @@ identities = pytest.mark.parametrize(
 @pytest.mark.parametrize("permission", Permission)
 def test_of_another_pool(stage: Stage, made_by: Makes, permission: Permission) -> None:
     stranger = made_by(stage, permission, pools=[stage.other_pool])
-    closed = [r for r in CLOSED if r in IN_A_POOL or r.needs is ADMIN]
+    closed = [r for r in CLOSED if r in IN_A_POOL or r.needs is ADMIN or r.whole_server]
     refuse(stage, closed, [("Authorization", stranger)], 403)
     for route in set(CLOSED) - set(closed):
         reply = stage.send(route, [("Authorization", stranger)])
@@ -111,7 +111,7 @@ def test_of_other_tables(stage: Stage, made_by: Makes) -> None:
     closed = [r for r in CLOSED if r.of_job or r.of_table or (r in IN_A_POOL and not r.narrowed)]
     refuse(
         stage,
-        [*closed, *(r for r in CLOSED if r.needs is ADMIN and r not in IN_A_POOL)],
+        [*closed, *(r for r in CLOSED if (r.needs is ADMIN and r not in IN_A_POOL) or r.whole_server)],
         [("Authorization", stranger)],
         403,
     )

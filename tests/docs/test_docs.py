@@ -24,6 +24,7 @@ from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import LoadFailed, known_errors
 from headrace.metadata import Metadata
+from headrace.metrics import COUNTED, MEASURED, STANDING
 from headrace.model import ChunkState, JobStatus
 from headrace.permissions import Rule
 from headrace.settings import OF_CLIENTS, Settings
@@ -168,6 +169,16 @@ def test_pictures_are_small_and_each_page_has_one_light_and_one_dark() -> None:
     assert {
         f"console-{name}" for name in ("start", "jobs", "job", "errors", "table", "sql", "import")
     } <= names
+
+
+def test_metrics() -> None:
+    written = [row for row in rows("docs/metrics.md") if row[0] != "metric"]
+    kinds = (("counter", COUNTED), ("histogram", MEASURED), ("gauge", STANDING))
+    assert written == [
+        (f"`{metric.name}`", kind, ", ".join(metric.labels), metric.help)
+        for kind, metrics in kinds
+        for metric in metrics
+    ]
 
 
 def test_rules_of_access() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.access import Access
+from headrace.access import Access, Scrapers
 from headrace.errors import Unauthorized
 from headrace.keys import KeyRing
 from headrace.metadata import Metadata
@@ -150,3 +150,70 @@ def test_both_secrets_of_a_rotated_key_open(door: Door) -> None:
         with pytest.raises(Unauthorized, match="not known"):
             door.authenticate(f"Bearer {gone}")
     door.authenticate(f"Bearer {newest}")
+
+
+# -- scrapers of metrics -------------------------------------------------------------------------------
+
+
+TOKEN = "0123456789abcdef"
+
+
+def test_a_scraper_is_nobody_unless_somebody_says_so() -> None:
+    for peer in ("127.0.0.1", "::1", "10.0.0.1", ""):
+        assert not Scrapers().admit(f"Bearer {TOKEN}", peer, forwarded=False)
+        assert not Scrapers().admit(None, peer, forwarded=False)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "admitted"),
+    [
+        ("127.0.0.1", False, True),
+        ("127.1.2.3", False, True),
+        ("::1", False, True),
+        ("127.0.0.1", True, False),
+        ("10.0.0.1", False, False),
+        ("", False, False),
+    ],
+)
+def test_a_scraper_of_the_same_machine(peer: str, forwarded: bool, admitted: bool) -> None:
+    assert Scrapers(loopback=True).admit(None, peer, forwarded=forwarded) is admitted
+
+
+@pytest.mark.parametrize(
+    ("sent", "admitted"),
+    [
+        (f"Bearer {TOKEN}", True),
+        (f"bearer  {TOKEN} ", True),
+        (f"AppKey {TOKEN}", False),
+        (f"Bearer {TOKEN}0", False),
+        (f"Bearer {TOKEN[:-1]}", False),
+        (f"Bearer {TOKEN[:-1]}é", False),
+        (TOKEN, False),
+        ("Bearer", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_a_scraper_with_a_token(tmp_path: Path, sent: str | None, admitted: bool) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    assert Scrapers(token_file=file).admit(sent, "10.0.0.1", forwarded=True) is admitted
+
+
+@pytest.mark.parametrize("content", [None, "", "\n", TOKEN[:-1]])
+def test_no_file_and_a_short_token_open_nothing(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_text(content)
+    scrapers = Scrapers(token_file=file)
+    assert scrapers.token() is None
+    assert not scrapers.admit(f"Bearer {content or ''}", "10.0.0.1", forwarded=False)
+
+
+def test_a_token_is_replaced_with_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    scrapers = Scrapers(token_file=file)
+    for token in (TOKEN, TOKEN[::-1]):
+        file.write_text(token)
+        assert scrapers.admit(f"Bearer {token}", "", forwarded=False)
+    assert not scrapers.admit(f"Bearer {TOKEN}", "", forwarded=False)

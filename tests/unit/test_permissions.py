@@ -53,6 +53,16 @@ def test_permissions(given: list[Permission], allowed: set[Permission]) -> None:
     assert effective(key) == allowed
 
 
+def test_what_concerns_the_whole_server_is_closed_to_a_key_that_is_bound() -> None:
+    for bound in (key_with(ADMIN, pools=frozenset({"p"})), key_with(ADMIN, tables=frozenset({"t"}))):
+        assert decide(bound, READ).allowed
+        assert decide(bound, READ, whole_server=True).rule is Rule.SERVER
+        with pytest.raises(Forbidden, match="bound to single"):
+            authorize(bound, READ, whole_server=True)
+    assert decide(key_with(READ), READ, whole_server=True).allowed
+    authorize(key_with(READ), READ, whole_server=True)
+
+
 @pytest.mark.parametrize("given", Permission)
 def test_a_key_of_single_pools_ends_there(given: Permission) -> None:
     key = key_with(given, pools=frozenset({"p", "q"}))

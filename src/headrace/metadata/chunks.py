@@ -113,6 +113,15 @@ class Chunks:
         with self._reads.connect() as db:
             return int(db.execute(query).scalar_one())
 
+    def unstaged_size(self) -> tuple[int, int]:
+        """How many received chunks wait to be staged, and their bytes."""
+        query = select(func.count(), func.coalesce(func.sum(chunks.c.bytes), 0))
+        of_jobs = query.select_from(chunks).join(jobs, jobs.c.id == chunks.c.job_id)
+        waiting = of_jobs.where(chunks.c.state == ChunkState.RECEIVED, may_still_run)
+        with self._reads.connect() as db:
+            count, size = db.execute(waiting).one()
+            return int(count), int(size)
+
     def unstaged(self) -> Sequence[Chunk]:
         """Received chunks of jobs that may still be executed, oldest first."""
         query = (

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,6 +96,14 @@ class Counted:
     status: JobStatus
     tables: tuple[str, ...]
     jobs: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Jobs that have not ended, by their state, and when the one was executed that has queued longest."""
+
+    jobs: Mapping[JobStatus, int]
+    queued_since: datetime | None
 
 
 class Jobs:
@@ -333,6 +341,14 @@ class Jobs:
         """How many jobs wait in the queue of the whole installation."""
         with self._reads.connect() as db:
             return db.execute(_QUEUED).scalar_one()
+
+    def waiting(self) -> Waiting:
+        """Of the whole installation; those that clients have deleted do not count."""
+        by_status = select(jobs.c.status, func.count()).where(may_still_run).group_by(jobs.c.status)
+        oldest = select(func.min(jobs.c.queued_at)).where(jobs.c.status == JobStatus.QUEUED)
+        with self._reads.connect() as db:
+            counts = {JobStatus(status): count for status, count in db.execute(by_status)}
+            return Waiting(counts, db.execute(oldest).scalar_one())
 
     def unfinished(self, job_ids: Collection[str]) -> set[str]:
         """Which of these jobs may still need their chunks for themselves."""

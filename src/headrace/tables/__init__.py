@@ -204,8 +204,11 @@ class TableEngine(Protocol):
     def stored(self, pool_id: str) -> Stored:
         """What the tables of the pool take. Loads go on meanwhile."""
 
-    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> None:
-        """Make small files one, drop old versions: when due, or at once. Changes no row; may be repeated."""
+    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> bool:
+        """Make small files one, drop old versions: when due, or at once. Changes no row; may be repeated.
+
+        False if it was not due.
+        """
 
     def drop_pool(self, pool_id: str) -> None:
         """Forget the pool and its files. May be repeated."""

@@ -231,15 +231,16 @@ class DuckLakeTables:
 
     # -- upkeep ----------------------------------------------------------------------------------------
 
-    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> None:
+    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> bool:
         """Every ``upkeep_loads`` loads of a table; the others do nothing."""
         due = self._upkeep_loads if at_once else self._loads_since_upkeep.get((pool_id, ref), 0) + 1
         self._loads_since_upkeep[pool_id, ref] = due % self._upkeep_loads
         if due < self._upkeep_loads:
-            return
+            return False
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             if table := find_table(cursor, lake, ref):
                 self._upkeep.run(cursor, lake, table)
+        return True
 
     # -- lakes -----------------------------------------------------------------------------------------
 

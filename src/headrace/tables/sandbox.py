@@ -187,6 +187,11 @@ class Sandbox:
         """The children that live now and have a lake."""
         return [*self._queries.pids(), *self._exports.pids()]
 
+    @property
+    def running(self) -> int:
+        """Queries that wait or run."""
+        return len(self._running)
+
     # -- a child ---------------------------------------------------------------------------------------
 
     def _prepare(self, children: WarmChildren, warm: Warm, lake: LakeFiles, *, exports: bool = False) -> None:

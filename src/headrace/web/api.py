@@ -32,6 +32,8 @@ MEDIA_TYPES = {
     ExportFormat.ARROW: "application/vnd.apache.arrow.stream",
 }
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
 READING = CapacityLimiter(8)
 """Queries and exports wait in threads of their own number: they must not stand in the way of a push."""
 
@@ -326,6 +328,11 @@ def readyz(use: Use) -> dict[str, Any]:
     if not use.ready():
         raise Draining
     return {"status": "ready", "sqlConfinement": list(use.confinement)}
+
+
+def metrics(use: Use) -> Response:
+    """How the server does, for Prometheus: docs/metrics.md."""
+    return Response(use.metrics(), media_type=METRICS_TYPE)
 
 
 def _iso(at: datetime | None) -> str | None:

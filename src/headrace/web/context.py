@@ -10,13 +10,14 @@ from typing import Annotated
 from fastapi import Depends, Header, Query, Request
 from pydantic import AfterValidator
 
-from headrace.access import Access
+from headrace.access import Access, Scrapers
 from headrace.cancels import Cancels
 from headrace.changes import Changes
 from headrace.histories import Histories
 from headrace.keys import KeyRing
 from headrace.metadata.audit import Audit
 from headrace.model import Key
+from headrace.observing import Observe
 from headrace.overview import Overview
 from headrace.pools import Pools
 from headrace.profiles import Profiles
@@ -56,6 +57,9 @@ class Services:
     changes: Changes
     settings: Mapping[str, object]
     ready: Callable[[], bool]
+    metrics: Callable[[], bytes]
+    scrapers: Scrapers
+    observe: Observe
     rehearsal: Rehearsal | None = None
     """Only in a server of somebody's tests."""
     confinement: tuple[str, ...] = ()

@@ -234,6 +234,7 @@ TOLD: dict[Callable[..., Any], Told] = {
     faults.clear_faults: Told(status=204),
     faults.mark: Told(status=204),
     faults.reset: Told(status=204),
+    api.metrics: Told(files=("text/plain",)),
     api.healthz: Told(answers.HealthAnswer),
     api.readyz: Told(answers.ReadyAnswer),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.errors import Forbidden, HeadraceError, Unauthorized
 from headrace.model import AuditEntry, Key, now
+from headrace.observing import Answered, Observe, seconds_since
 
 Write = Callable[[AuditEntry, bool], Callable[[], None]]
 """Takes an entry, and whether somebody will wait for it; answers how to wait."""
@@ -74,27 +76,36 @@ def failed(request: Request, error: HeadraceError) -> str:
 
 
 class Noting:
-    """ASGI: every change and every refusal becomes an entry; every answer carries the id of its request."""
+    """ASGI: every change and every refusal becomes an entry; every answer carries the id of its request.
 
-    def __init__(self, app: ASGIApp, write: Write) -> None:
+    ``observe`` hears of all of them.
+    """
+
+    def __init__(self, app: ASGIApp, write: Write, observe: Observe) -> None:
         self._app = app
         self._write = write
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        found = Noted(str(uuid4()), peer_of(scope))
-        state = {**scope.get("state", {}), "noted": found}
+        found, start, status = Noted(str(uuid4()), peer_of(scope)), time.monotonic(), 0
+        inner = {**scope, "state": {**scope.get("state", {}), "noted": found}}
 
         async def answered(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                await self._note(found, message["status"])
+                status = message["status"]
+                await self._note(found, status)
                 id_of_request = (b"x-request-id", found.request_id.encode())
                 message = {**message, "headers": [*message["headers"], id_of_request]}
             await send(message)
 
-        await self._app({**scope, "state": state}, receive, answered)
+        try:
+            await self._app(inner, receive, answered)
+        finally:
+            self._observe(Answered(inner["method"], _route(inner), status, seconds_since(start)))
 
     async def _note(self, found: Noted, status: int) -> None:
         if found.action is None or not (found.changes or status in _REFUSALS):
@@ -103,6 +114,11 @@ class Noting:
         wait = self._write(found.entry(status), waits)
         if waits:
             await to_thread.run_sync(wait)
+
+
+def _route(scope: Scope) -> str:
+    """As the list of routes has it; '' if none was found."""
+    return str(getattr(scope.get("route"), "path_format", ""))
 
 
 def peer_of(scope: Scope) -> str:

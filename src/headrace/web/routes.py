@@ -22,6 +22,7 @@ from swagger_ui_bundle import swagger_ui_path
 from headrace import __version__
 from headrace.errors import NotFound
 from headrace.model import AuditEntry, Permission
+from headrace.observing import Observation
 from headrace.web import api, audit, ends, errors, faults, jobs, keys, manual, oauth, uploads, vendor
 from headrace.web.context import Services
 from headrace.web.description import TOLD, describe, operation_id, responses
@@ -153,6 +154,7 @@ ROUTES = (
     Endpoint("POST", "/oauth2/token", oauth.create_token, OPEN, "access"),
     Endpoint("GET", "/oauth2/jwks", oauth.list_signing_keys, OPEN, "access"),
     Endpoint("GET", "/.well-known/oauth-authorization-server", oauth.describe_oauth, OPEN, "access"),
+    Endpoint("GET", "/metrics", api.metrics, READ, "health", whole_server=True, scraped=True),
     Endpoint("GET", "/healthz", api.healthz, OPEN, "health"),
     Endpoint("GET", "/readyz", api.readyz, OPEN, "health"),
 )
@@ -281,7 +283,11 @@ def application(
         services_now: Services = app.state.services
         return services_now.note(entry, hurry)
 
-    return Application(NormalPaths(Noting(Guard(inner, policies), note)), app)
+    def observe(seen: Observation) -> None:
+        services_now: Services = app.state.services
+        services_now.observe(seen)
+
+    return Application(NormalPaths(Noting(Guard(inner, policies), note, observe)), app)
 
 
 def _limited(app: FastAPI, limits: RequestLimits) -> FewUploads:

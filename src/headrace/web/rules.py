@@ -27,7 +27,8 @@ class Endpoint:
     A ``{pool_id}`` in the path is checked against the pools of the key; below it, the table in the path, or
     the tables of the job in the path, against the tables of the key. Every other route of a pool concerns all
     of it, and is closed to a key of single tables, unless it is ``narrowed``: its handler shows and takes
-    only what the key sees.
+    only what the key sees. A route of the ``whole_server`` is closed to every key that is bound. To what is
+    ``scraped`` a scraper of metrics may come without a key.
     """
 
     method: str
@@ -36,6 +37,8 @@ class Endpoint:
     needs: Permission | str
     tag: str
     narrowed: bool = False
+    whole_server: bool = False
+    scraped: bool = False
 
     @property
     def action(self) -> str:
@@ -75,6 +78,8 @@ def guard(route: Endpoint, identify: Identify = by_header) -> Callable[[Request]
         if route.needs == OPEN:
             return
         services = the_services(request)
+        if route.scraped and _scrapes(request, services):
+            return
         key = identify(request, services)
         request.state.key = the_noted(request).actor = key
         if isinstance(route.needs, Permission):
@@ -93,6 +98,11 @@ def _note(route: Endpoint, request: Request) -> None:
     )
 
 
+def _scrapes(request: Request, services: Services) -> bool:
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for"))
+    return services.scrapers.admit(_authorization(request), the_noted(request).peer, forwarded=forwarded)
+
+
 def _authorization(request: Request) -> str | None:
     sent = request.headers.getlist("authorization")
     if len(sent) > 1:
@@ -104,7 +114,7 @@ def _authorize(
     route: Endpoint, needs: Permission, key: Key, path: dict[str, Any], services: Services
 ) -> None:
     pool_id = path.get("pool_id")
-    authorize(key, needs, pool_id)
+    authorize(key, needs, pool_id, whole_server=route.whole_server)
     if key.tables is None or pool_id is None:
         return
     if route.of_table:

@@ -263,10 +263,12 @@ class Resumable:
                     headers["Tus-Version"] = VERSION
             await send(message)
 
-        await self._app(_as_meant(scope), receive, versioned)
+        _override_method(scope)
+        await self._app(scope, receive, versioned)
 
 
-def _as_meant(scope: Scope) -> Scope:
-    """With the method of X-HTTP-Method-Override, which the protocol asks of a server."""
+def _override_method(scope: Scope) -> None:
+    """By X-HTTP-Method-Override, which the protocol asks of a server; who tells of the request sees it."""
     meant = dict(scope["headers"]).get(b"x-http-method-override", b"").decode("latin-1").upper()
-    return {**scope, "method": meant} if scope["method"] == "POST" and meant in _OVERRIDES else scope
+    if scope["method"] == "POST" and meant in _OVERRIDES:
+        scope["method"] = meant

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, TextIO, cast
+from typing import Annotated
 
 import typer
 
@@ -64,9 +62,10 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server until SIGTERM; prints one line with its URL when it is ready."""
-    _log_to_stderr()
     settings = settled(data_dir=data_dir, host=host, port=port, tls=tls)
-    from headrace import server  # noqa: PLC0415  slow to import, and most commands need none of it
+    from headrace import logs, server  # noqa: PLC0415  slow to import, and most commands need none of it
+
+    logs.configure(settings.log_format, settings.log_level)
 
     try:
         server.run(settings, lambda line: print(line, flush=True))
@@ -86,30 +85,3 @@ app.command("doctor")(doctor.doctor)
 app.command("maintain")(maintain.maintain)
 app.command("gc")(gc.gc)
 app.add_typer(backup.app)
-
-
-def _log_to_stderr() -> None:
-    import structlog  # noqa: PLC0415
-
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
-    )
-
-
-class _Stderr:
-    """Where the log goes. That it cannot be written, on a full disk say, must not stop the work."""
-
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            sys.stderr.flush()

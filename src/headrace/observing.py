@@ -26,6 +26,9 @@ class Answered:
     route: str
     status: int
     seconds: float
+    pool_id: str | None = None
+    job_id: str | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,21 @@ class LeaseLost:
 
 
 @dataclass(frozen=True)
+class Postponed:
+    """Another process holds the catalog of the pool: the job waits on."""
+
+    job: Job
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A start has found what the last run had not finished: so many jobs and chunks."""
+
+    jobs: int
+    chunks: int
+
+
+@dataclass(frozen=True)
 class Ended:
     """A worker has ended a job; ``job`` is as it was claimed, ``seconds`` count from then."""
 
@@ -91,7 +109,9 @@ class Maintained:
     seconds: float
 
 
-Observation = Answered | Received | Staged | NotStaged | LeaseLost | Ended | Undone | Maintained
+Observation = (
+    Answered | Received | Staged | NotStaged | LeaseLost | Postponed | Recovered | Ended | Undone | Maintained
+)
 
 Observe = Callable[[Observation], None]
 

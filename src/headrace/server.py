@@ -34,6 +34,7 @@ from headrace.histories import Histories
 from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
+from headrace.logs import Logbook
 from headrace.metadata import CannotOpen, Metadata
 from headrace.metrics import Metrics
 from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
@@ -255,7 +256,7 @@ def build(
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
     gauges = _gauges(kept, engines, overview, lambda: worker)
     metrics = Metrics(gauges)
-    observe = heard_by(metrics.observe, gauges.observe)
+    observe = heard_by(Logbook(settings.log_level).observe, metrics.observe, gauges.observe)
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging = _staging(settings, kept, engines, observe)
     loader = _loader(settings, kept, engines, reducer, staging, observe, rehearsal)

@@ -27,6 +27,18 @@ class ExecuteLimits(StrEnum):
     CELONIS = "celonis"
 
 
+class LogFormat(StrEnum):
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="HEADRACE_",
@@ -135,6 +147,12 @@ class Settings(BaseSettings):
         30.0, ge=0, description="how long a job to which nobody has pushed anything stays; 0: for ever"
     )
     audit_days: float = Field(365.0, gt=0, description="how long an entry of the audit is kept")
+    log_format: LogFormat = Field(
+        LogFormat.JSON, description="lines of the log: 'json' for machines, 'text' for people"
+    )
+    log_level: LogLevel = Field(
+        LogLevel.INFO, description="from which level on lines are logged: debug, info, warning or error"
+    )
     metrics_loopback: bool = Field(
         False, description="/metrics answers without a key to whoever asks from the same machine"
     )

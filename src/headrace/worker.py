@@ -37,7 +37,16 @@ from headrace.model import (
     fold,
     now,
 )
-from headrace.observing import LeaseLost, NotStaged, Observe, Staged, seconds_since, unheard
+from headrace.observing import (
+    LeaseLost,
+    NotStaged,
+    Observe,
+    Postponed,
+    Recovered,
+    Staged,
+    seconds_since,
+    unheard,
+)
 from headrace.rejected import RejectFiles
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine, table_to_change
@@ -306,7 +315,7 @@ class Worker:
         for chunk in unstaged:
             self.stage(chunk)
         if requeued or unstaged:
-            log.info("recovered", jobs_loaded_again=requeued, chunks_staged_again=len(unstaged))
+            self._observe(Recovered(requeued, len(unstaged)))
 
     def _sweep(self) -> None:
         """Drop what no job needs: parts that were never finished, files without a row, ended jobs' chunks."""
@@ -401,10 +410,9 @@ class Worker:
             self._loader.load(job)
         except TakenOver:
             self._observe(LeaseLost(job))
-            log.warning("another worker has taken the job over", job=job.id)
             return
         except Busy:
-            log.warning("the pool's catalog is held by another process; the job waits", job=job.id)
+            self._observe(Postponed(job))
             self._metadata.jobs.release(job.id, job.fence)
             return
         except Exception as error:

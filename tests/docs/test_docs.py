@@ -23,6 +23,7 @@ from headrace.console.pages import PAGES
 from headrace.crashpoints import POINTS
 from headrace.datepatterns import _FIELDS
 from headrace.errors import LoadFailed, known_errors
+from headrace.logs import LINES
 from headrace.metadata import Metadata
 from headrace.metrics import COUNTED, MEASURED, STANDING
 from headrace.model import ChunkState, JobStatus
@@ -169,6 +170,12 @@ def test_pictures_are_small_and_each_page_has_one_light_and_one_dark() -> None:
     assert {
         f"console-{name}" for name in ("start", "jobs", "job", "errors", "table", "sql", "import")
     } <= names
+
+
+def test_lines_of_the_log() -> None:
+    part = document("docs/operations.md").partition("## The log")[2].partition("\n## ")[0]
+    written = re.findall(r"^\| `([^`]+)` \| (\w+) \|", part, re.M)
+    assert written == [(event, level) for level, event, _ in LINES.values()]
 
 
 def test_metrics() -> None:

@@ -101,7 +101,7 @@ def test_a_host_that_is_unknown(tmp_path: Path) -> None:
 
 
 def test_a_log_that_cannot_be_written_stops_nothing() -> None:
-    script = "from headrace.cli import _Stderr; log = _Stderr(); log.write('line'); log.flush(); print('on')"
+    script = "from headrace.logs import _Stderr; log = _Stderr(); log.write('line'); log.flush(); print('on')"
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
             [sys.executable, "-u", "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=False

@@ -30,7 +30,9 @@ from headrace.observing import (
     Maintained,
     NotStaged,
     Observation,
+    Postponed,
     Received,
+    Recovered,
     Staged,
     Undone,
 )
@@ -59,6 +61,8 @@ SEEN: list[Observation] = [
     ENDED,
     replace(ENDED, status=JobStatus.ERROR, error_code="rows-rejected", rejected_by=(), phases_ms={}),
     LeaseLost(JOB),
+    Postponed(JOB),
+    Recovered(1, 2),
     Undone("p", "j"),
     Maintained("p", TableRef("t"), 6.0),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from ipaddress import ip_address
 from typing import Annotated
 from uuid import uuid4
 
+import structlog
 from anyio import to_thread
 from fastapi import Depends, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -54,6 +56,11 @@ class Noted:
             self.subject,
         )
 
+    def answered(self, scope: Scope, status: int, seconds: float) -> Answered:
+        key_id = self.actor.id if self.actor else None
+        method, route = scope["method"], _route(scope)
+        return Answered(method, route, status, seconds, self.pool_id, self.job_id, key_id)
+
 
 async def noted(request: Request) -> Noted:
     return the_noted(request)
@@ -90,7 +97,8 @@ class Noting:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        found, start, status = Noted(str(uuid4()), peer_of(scope)), time.monotonic(), 0
+        found, start, status = Noted(request_id_of(scope), peer_of(scope)), time.monotonic(), 0
+        structlog.contextvars.bind_contextvars(request=found.request_id)  # the task is this request's own
         inner = {**scope, "state": {**scope.get("state", {}), "noted": found}}
 
         async def answered(message: Message) -> None:
@@ -105,7 +113,7 @@ class Noting:
         try:
             await self._app(inner, receive, answered)
         finally:
-            self._observe(Answered(inner["method"], _route(inner), status, seconds_since(start)))
+            self._observe(found.answered(inner, status, seconds_since(start)))
 
     async def _note(self, found: Noted, status: int) -> None:
         if found.action is None or not (found.changes or status in _REFUSALS):
@@ -119,6 +127,16 @@ class Noting:
 def _route(scope: Scope) -> str:
     """As the list of routes has it; '' if none was found."""
     return str(getattr(scope.get("route"), "path_format", ""))
+
+
+_AN_ID = re.compile(rb"(?!hr_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""What a request may be called by its client: no key of ours, nothing that could end a line of a log."""
+
+
+def request_id_of(scope: Scope) -> str:
+    """The client's own X-Request-Id, if it is one, so that both sides call it the same; else a new one."""
+    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return sent.decode("ascii") if _AN_ID.fullmatch(sent) else str(uuid4())
 
 
 def peer_of(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ class Arrival:
     hash: hashlib._Hash = field(default_factory=hashlib.sha256)
     waiting: int = 0
     unpacker: Unpacker | None = None
+    start: float = field(default_factory=time.monotonic)
     _head: bytes | None = b""
     _packed: list[bytes | memoryview] = field(default_factory=list)
     _unpacked_size: int = 0

@@ -298,7 +298,7 @@ class Loader:
             raise TakenOver(job.id)
         crash_point("finished")
         self.observe(
-            Ended(job, status, at, told.seconds, counts, rejected_by(told.chunks), told.phases_ms, code)
+            Ended(job, status, at, told.seconds, counts, rejected_by(told.chunks), told.phases, code)
         )
 
     def clean_up(self, job: Job, *, keep_chunks: bool) -> None:

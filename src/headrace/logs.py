@@ -142,7 +142,7 @@ def _of_end(seen: Ended) -> Fields:
         "tables": [target.name for target in job.spec.targets],
         **counts,
         "seconds": round(seen.seconds, 3),
-        "phases_ms": seen.phases_ms,
+        "phases": {phase.name: round(phase.seconds, 3) for phase in seen.phases},
     }
 
 

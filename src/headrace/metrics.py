@@ -164,8 +164,8 @@ class Metrics:
             self._count("headrace_job_rows_total", outcome, by=rows)
         for reason in seen.rejected_by:
             self._count("headrace_rejected_rows_total", reason.code, by=reason.rows)
-        for phase, milliseconds in seen.phases_ms.items():
-            self._count("headrace_load_phase_seconds_total", phase, by=milliseconds / 1000)
+        for phase in seen.phases:
+            self._count("headrace_load_phase_seconds_total", phase.name, by=phase.seconds)
         self._measure("headrace_load_seconds", seen.seconds, seen.status)
         if seen.status is JobStatus.DONE and seen.job.queued_at:
             waited = (seen.at - seen.job.queued_at).total_seconds()

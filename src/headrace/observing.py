@@ -29,13 +29,17 @@ class Answered:
     pool_id: str | None = None
     job_id: str | None = None
     key_id: str | None = None
+    request_id: str = ""
+    traceparent: str | None = None
+    """Of the client's own trace, as W3C has it; not checked."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """A chunk is here: its bytes are safe."""
+    """A chunk is here: its bytes are safe. ``seconds`` count from the gate."""
 
     chunk: Chunk
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,15 @@ class Recovered:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """A part of a load: so many seconds after its start it began, and so many it took."""
+
+    name: str
+    begins: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Ended:
     """A worker has ended a job; ``job`` is as it was claimed, ``seconds`` count from then."""
 
@@ -88,7 +101,7 @@ class Ended:
     seconds: float
     counts: Counts
     rejected_by: Sequence[RejectCount]
-    phases_ms: dict[str, int]
+    phases: Sequence[Phase]
     error_code: str | None
 
 

@@ -33,7 +33,7 @@ from headrace.model import (
     fold,
     now,
 )
-from headrace.observing import Observe, Received, unheard
+from headrace.observing import Observe, Received, seconds_since, unheard
 from headrace.permissions import authorize, sees_table
 from headrace.quotas import Quotas
 from headrace.rejected import Alike, Reason, RejectFiles, Teller, ToldReject, as_csv, reasons
@@ -292,7 +292,7 @@ class Pushes:
             raise
         crash_point("recorded")
         if chunk.id == arrival.chunk_id:
-            self.observe(Received(chunk))
+            self.observe(Received(chunk, seconds_since(arrival.start)))
             self.on_chunk(chunk)
         else:  # it is here already: the client had not heard so
             arrival.incoming.discard()

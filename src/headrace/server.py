@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvicorn
@@ -67,6 +67,9 @@ from headrace.web.noting import Write
 from headrace.web.routes import Application, application
 from headrace.worker import Staging, Worker
 
+if TYPE_CHECKING:
+    from headrace.traces import Traces
+
 log = structlog.get_logger()
 
 CELONIS_STRING_LENGTH = 80
@@ -99,6 +102,19 @@ class Engines:
         self.tables.close()
 
 
+@dataclass(frozen=True)
+class Listening:
+    """Who hears of what happens."""
+
+    observe: Observe
+    metrics: Metrics
+    traces: Traces | None
+
+    def close(self) -> None:
+        if self.traces:
+            self.traces.close()
+
+
 @dataclass
 class Parts:
     """Everything that lives as long as the server."""
@@ -112,6 +128,7 @@ class Parts:
     housekeeper: Housekeeper
     services: Services
     draining: threading.Event
+    listening: Listening
 
     def start(self) -> None:
         self.trail.start()
@@ -140,6 +157,7 @@ class Parts:
             self.engines.forget_all()
         self.reducer.close()
         self.metadata.close()
+        self.listening.close()
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -254,9 +272,8 @@ def build(
     )
     _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables)
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
-    gauges = _gauges(kept, engines, overview, lambda: worker)
-    metrics = Metrics(gauges)
-    observe = heard_by(Logbook(settings.log_level).observe, metrics.observe, gauges.observe)
+    listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
+    observe = listening.observe
     reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
     staging = _staging(settings, kept, engines, observe)
     loader = _loader(settings, kept, engines, reducer, staging, observe, rehearsal)
@@ -299,7 +316,7 @@ def build(
         retention=retention,
         settings=settings.model_dump(),
         note=_noting(trail, changes),
-        metrics=metrics.page,
+        metrics=listening.metrics.page,
         scrapers=Scrapers(settings.metrics_loopback, settings.metrics_token_file),
         observe=observe,
         ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
@@ -308,7 +325,16 @@ def build(
     )
     housekeeper = Housekeeper(retention)
     return Parts(
-        kept.metadata, engines.tables, engines, reducer, worker, trail, housekeeper, services, draining
+        kept.metadata,
+        engines.tables,
+        engines,
+        reducer,
+        worker,
+        trail,
+        housekeeper,
+        services,
+        draining,
+        listening,
     )
 
 
@@ -327,6 +353,23 @@ def _metadata(settings: Settings) -> Metadata:
         return Metadata(settings.database)
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
+
+
+def _listening(settings: Settings, gauges: Gauges) -> Listening:
+    metrics, traces = Metrics(gauges), _traces(settings.otlp_endpoint)
+    listeners = [Logbook(settings.log_level).observe, metrics.observe, gauges.observe]
+    return Listening(heard_by(*listeners, *([traces.observe] if traces else [])), metrics, traces)
+
+
+def _traces(endpoint: str) -> Traces | None:
+    if not endpoint:
+        return None
+    try:
+        from headrace.traces import Traces, exported_to  # noqa: PLC0415  an extra
+    except ImportError:
+        log.warning("otlp_endpoint is set, but the extra otel is not installed: there are no traces")
+        return None
+    return Traces(exported_to(endpoint))
 
 
 def _gauges(kept: Kept, engines: Engines, overview: Overview, worker: Callable[[], Worker]) -> Gauges:

@@ -153,6 +153,10 @@ class Settings(BaseSettings):
     log_level: LogLevel = Field(
         LogLevel.INFO, description="from which level on lines are logged: debug, info, warning or error"
     )
+    otlp_endpoint: str = Field(
+        default_factory=lambda: os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        description="where traces go, by OTLP over HTTP, with the extra otel; none: there are none",
+    )
     metrics_loopback: bool = Field(
         False, description="/metrics answers without a key to whoever asks from the same machine"
     )

@@ -27,7 +27,7 @@ from headrace.model import (
     Table,
     fold,
 )
-from headrace.observing import seconds_since
+from headrace.observing import Phase, seconds_since
 from headrace.rejected import Teller, sum_of_cuts
 from headrace.tables import Preview, TableDiff
 
@@ -45,7 +45,7 @@ class Telling:
     chunks: list[Chunk] = field(default_factory=list)
     columns: list[Column] = field(default_factory=list)
     logs: list[str] = field(default_factory=list)
-    phases_ms: dict[str, int] = field(default_factory=dict)
+    phases: list[Phase] = field(default_factory=list)
     aside: Path | None = None
     restaged: dict[str, Path] = field(default_factory=dict)
     start: float = field(default_factory=time.monotonic)
@@ -54,13 +54,17 @@ class Telling:
     def seconds(self) -> float:
         return seconds_since(self.start)
 
+    @property
+    def phases_ms(self) -> dict[str, int]:
+        return {phase.name: round(phase.seconds * 1000) for phase in self.phases}
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
         finally:
-            self.phases_ms[name] = round(seconds_since(start) * 1000)
+            self.phases.append(Phase(name, start - self.start, seconds_since(start)))
 
 
 # -- staging -------------------------------------------------------------------------------------------

@@ -61,14 +61,20 @@ def blocks(name: str, language: str) -> list[str]:
 def test_settings() -> None:
     written = [row for row in rows("docs/settings.md") if row[0] != "setting"]
     assert written == [
-        (f"`{name}`", f"`HEADRACE_{name.upper()}`", _default(field.default), field.description)
+        (f"`{name}`", f"`HEADRACE_{name.upper()}`", _default(name, field.default), field.description)
         for name, field in Settings.model_fields.items()
     ]
 
 
-def _default(value: Any) -> str:
+_MADE = {
+    "staging_processes": "one a core, at most 8",
+    "otlp_endpoint": "`OTEL_EXPORTER_OTLP_ENDPOINT` of the environment",
+}
+
+
+def _default(name: str, value: Any) -> str:
     if value is PydanticUndefined:
-        return "one a core, at most 8"
+        return _MADE[name]
     if value is None or str(value) == "":
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

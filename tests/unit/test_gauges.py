@@ -195,7 +195,7 @@ def test_the_largest_pools_have_figures_of_their_own(world: World) -> None:
 def test_a_load_changes_its_lake(world: World, status: JobStatus, looked: int) -> None:
     world.metadata.pools.add(Pool("p", "a pool", now()))
     world.gauges.now()
-    world.gauges.observe(Ended(world.job("p"), status, now(), 1, Counts(0), (), {}, None))
+    world.gauges.observe(Ended(world.job("p"), status, now(), 1, Counts(0), (), (), None))
     world.clock.at += KEEP_S
     assert world.value("headrace_lake_bytes", "p", "current") == looked
     assert world.value("headrace_pool_info", "p", "a pool") == 1

@@ -33,6 +33,7 @@ from headrace.observing import (
     Maintained,
     NotStaged,
     Observation,
+    Phase,
     Recovered,
     Staged,
     Undone,
@@ -49,7 +50,7 @@ ENDED = Ended(
     2.00049,
     Counts(rows_in=9, inserted=9),
     (RejectCount("a-code", "a", 1),),
-    {"commit": 500},
+    [Phase("commit", 1.0, 0.5)],
     None,
 )
 
@@ -85,7 +86,7 @@ def test_what_a_line_says() -> None:
         "rows_in": 9,
         "inserted": 9,
         "seconds": 2.0,
-        "phases_ms": {"commit": 500},
+        "phases": {"commit": 0.5},
     }
     [line] = told(Answered("GET", "", 404, 0.1234567, "p", "j", "k"))
     assert (line["pool"], line["job"], line["key"], line["seconds"]) == ("p", "j", "k", 0.123457)

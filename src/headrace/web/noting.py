@@ -39,6 +39,7 @@ class Noted:
     pool_id: str | None = None
     job_id: str | None = None
     subject: str | None = None
+    traceparent: str | None = None
 
     def entry(self, status: int) -> AuditEntry:
         actor = self.actor
@@ -59,7 +60,8 @@ class Noted:
     def answered(self, scope: Scope, status: int, seconds: float) -> Answered:
         key_id = self.actor.id if self.actor else None
         method, route = scope["method"], _route(scope)
-        return Answered(method, route, status, seconds, self.pool_id, self.job_id, key_id)
+        ids = self.pool_id, self.job_id, key_id, self.request_id
+        return Answered(method, route, status, seconds, *ids, self.traceparent)
 
 
 async def noted(request: Request) -> Noted:
@@ -97,7 +99,7 @@ class Noting:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        found, start, status = Noted(request_id_of(scope), peer_of(scope)), time.monotonic(), 0
+        found, start, status = noted_of(scope), time.monotonic(), 0
         structlog.contextvars.bind_contextvars(request=found.request_id)  # the task is this request's own
         inner = {**scope, "state": {**scope.get("state", {}), "noted": found}}
 
@@ -133,10 +135,12 @@ _AN_ID = re.compile(rb"(?!hr_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """What a request may be called by its client: no key of ours, nothing that could end a line of a log."""
 
 
-def request_id_of(scope: Scope) -> str:
-    """The client's own X-Request-Id, if it is one, so that both sides call it the same; else a new one."""
-    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    return sent.decode("ascii") if _AN_ID.fullmatch(sent) else str(uuid4())
+def noted_of(scope: Scope) -> Noted:
+    """What the client says of its request; its own X-Request-Id, so that both sides call it the same."""
+    said = {name: value for name, value in scope["headers"] if name in (b"x-request-id", b"traceparent")}
+    sent, trace = said.get(b"x-request-id", b""), said.get(b"traceparent")
+    request_id = sent.decode("ascii") if _AN_ID.fullmatch(sent) else str(uuid4())
+    return Noted(request_id, peer_of(scope), traceparent=trace.decode("latin-1") if trace else None)
 
 
 def peer_of(scope: Scope) -> str:

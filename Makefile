@@ -59,10 +59,12 @@ commands: setup
 wheel-test: setup
 	PYTHONPATH=tests $(BIN)/python -m commands.wheel --dependencies
 
-# The long form of the crash tests: make faults ROUNDS=1000
+# The long form of the tests of faults, into docs/reliability-run.md: make faults ROUNDS=1000 OPERATIONS=10000
 ROUNDS ?= 200
+OPERATIONS ?= 400
 faults: setup
-	HEADRACE_FAULT_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest tests/faults $(ARGS)
+	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
+	  $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup

@@ -100,7 +100,8 @@ class RunningServer:
         header = f"AppKey {self.admin_key}" if authorization is None else authorization
         options.setdefault("headers", {"Authorization": header} if header else {})
         options.setdefault("timeout", 60)
-        return httpx.Client(base_url=self.url, verify=False, trust_env=False, **options)
+        options.setdefault("base_url", self.url)
+        return httpx.Client(verify=False, trust_env=False, **options)
 
     def stop(self, timeout: float = 60) -> int:
         """SIGTERM, and the exit code."""

@@ -1,12 +1,17 @@
-"""Named points on a chunk's way at which a test may kill the process, to prove what recovery promises.
+"""Named points on a chunk's way at which a test may kill or stop the process, to prove what we promise.
 
-Nothing happens unless one was armed at the start (setting ``crash_at``).
+Nothing happens unless one was armed at the start (setting ``crash_at``): ``kept`` kills at the first passage,
+``kept:3`` at the third, ``pause:kept`` stops the process there until it is told to go on.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import count
 
 POINTS = (
     "receiving",  # bytes of a chunk are being written
@@ -18,22 +23,41 @@ POINTS = (
     "claimed",  # a worker holds the lease
     "reduced",  # one action per key is left
     "before-commit",  # everything is in the lake's transaction
+    "committing",  # its worker was asked for the last time whether the job is its own
     "committed",  # the lake has it, the job does not know
     "finished",  # the job is DONE, its chunks still lie there
     "dropped",  # nothing is left to do
 )
 
-_armed: str | None = None
+
+@dataclass
+class _Armed:
+    name: str
+    signal: signal.Signals
+    passage: int
+    passages: Iterator[int] = field(default_factory=lambda: count(1))  # threads take one each
+
+
+_SPELLED = re.compile(r"(?P<pause>pause:)?(?P<name>[a-z-]+)(:(?P<passage>[1-9]\d*))?")
+
+_armed: _Armed | None = None
 
 
 def arm(point: str | None) -> None:
+    """Raises ValueError if there is no such point."""
     global _armed  # noqa: PLW0603  a fact about the process
-    if point and point not in POINTS:
+    _armed = _read(point) if point else None
+
+
+def _read(point: str) -> _Armed:
+    said = _SPELLED.fullmatch(point)
+    if said is None or said["name"] not in POINTS:
         raise ValueError(f"no crash point '{point}'; there are: {', '.join(POINTS)}")
-    _armed = point or None
+    how = signal.SIGSTOP if said["pause"] else signal.SIGKILL
+    return _Armed(said["name"], how, int(said["passage"] or 1))
 
 
 def crash_point(name: str) -> None:
-    """Die here, as by ``kill -9``, if this point is armed."""
-    if name == _armed:
-        os.kill(os.getpid(), signal.SIGKILL)
+    """Die here, as by ``kill -9``, or stop, if this point is armed."""
+    if _armed and name == _armed.name and next(_armed.passages) == _armed.passage:
+        os.kill(os.getpid(), _armed.signal)

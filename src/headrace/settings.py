@@ -171,7 +171,7 @@ class Settings(BaseSettings):
         False, description="for tests of clients: faults can be wished for, and the server be reset"
     )
     crash_at: str = Field(
-        "", description="for tests of recovery: the server kills itself at this crash point"
+        "", description="for tests of recovery: the server kills itself, or stops, at this crash point"
     )
 
     @field_validator("database_url")

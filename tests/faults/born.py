@@ -30,12 +30,13 @@ class Nursery:
 
     def __init__(self) -> None:
         here = Path(__file__).parent
+        paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._asking = Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-c", "import born; born.nurse()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
 
     def ask(self, **what: Any) -> Any:

@@ -9,9 +9,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from born import BornServer, Nursery
 from world import APPENDED, KEYED, Job, World, strays
 
-from harness import RunningServer, create_pool, wait_for
+from harness import create_pool, wait_for
 from headrace.crashpoints import POINTS
 
 SEED = [("upserted", [(f"k{n}", "old") for n in range(10)])]
@@ -25,9 +26,9 @@ DELTA = Job(
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, warm: Nursery) -> Iterator[World]:
     """Two tables with rows in them; the server is stopped."""
-    server = RunningServer(tmp_path / "data").start()
+    server = BornServer(warm, tmp_path / "data").start()
     with server.client() as api:
         world = World(server, create_pool(api))
         for job in (Job(KEYED, "REPLACE", ["k"], SEED), Job(APPENDED, "DELTA", [], SEED)):

@@ -1,68 +1,45 @@
-"""The process is killed at random moments, again and again; the tables are what the model says.
+"""The server is killed again and again, at named places and at random ones: nothing is lost, twice or stuck.
 
-``HEADRACE_FAULT_ROUNDS`` kills (50), ``HEADRACE_FAULT_SEED`` to see a run again.
+Programs of pushes and undos go on beside it (programs.py), several at once, and a death meets all of them.
+``HEADRACE_FAULT_ROUNDS`` deaths (200), ``HEADRACE_FAULT_SEED`` to see a run again.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import threading
-import time
-from contextlib import suppress
+from collections.abc import Iterator
+from itertools import count, islice, takewhile
 from pathlib import Path
 
-import httpx
 import pytest
-from world import World, random_job, strays
+from born import BornServer, Nursery
+from keeper import Keeper
+from programs import Chances, run_programs
+from ran import ran
+from world import strays
 
-from harness import RunningServer, create_pool
+from harness import wait_for
+from headrace.crashpoints import POINTS
 
-ROUNDS = int(os.environ.get("HEADRACE_FAULT_ROUNDS", "50"))
+ROUNDS = int(os.environ.get("HEADRACE_FAULT_ROUNDS", "200"))
 SEED = int(os.environ.get("HEADRACE_FAULT_SEED", "20261123"))
 
 
-@pytest.mark.timeout(60 + 20 * ROUNDS)
-def test_killed_at_random(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chance = random.Random(SEED)
-    server = RunningServer(tmp_path / "data").start()
-    with server.client() as api:
-        world = World(server, create_pool(api))
-    kills = jobs = 0
-    job = random_job(chance)
-    while kills < ROUNDS:
-        killer = _kill_after(server, chance.uniform(0, 1.5))
-        with server.client() as api, suppress(httpx.TransportError, httpx.HTTPError):
-            while True:
-                world.check_acknowledged(job, api)
-                world.step(job, api)
-                world.apply(job)
-                jobs += 1
-                job = random_job(chance)
-        killer.join()
-        kills += 1
-        server.process = None
-        server.start()
-    with server.client() as api:
-        world.step(job, api)
-        world.apply(job)
-        world.check(api)
-    assert not strays(server.data_dir)
-    server.stop()
-    with capsys.disabled():
-        print(f"\n{kills} kills, {jobs + 1} jobs, 0 differences (seed {SEED})")
+def deaths_to_come(chance: random.Random) -> Iterator[str]:
+    """Crash points, each at one of its first passages."""
+    while True:
+        yield f"{chance.choice(POINTS)}:{chance.randrange(1, 9)}"
 
 
-def _kill_after(server: RunningServer, seconds: float) -> threading.Thread:
-    """The moment of death is what is random here, so it is a time."""
-    process = server.process
-    assert process is not None
-
-    def kill() -> None:
-        time.sleep(seconds)
-        process.kill()
-        process.wait(30)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    return thread
+@pytest.mark.timeout(120 + 20 * ROUNDS)
+def test_killed_again_and_again(tmp_path: Path, warm: Nursery) -> None:
+    server = BornServer(warm, tmp_path / "data", env={"HEADRACE_STAGING_PROCESSES": "1"})
+    keeper = Keeper(server, islice(deaths_to_come(random.Random(SEED)), ROUNDS))
+    seeds = takewhile(lambda _: keeper.deaths < ROUNDS, count(SEED))
+    did = run_programs(keeper, seeds, chances=Chances(kill=0.1))
+    wait_for(lambda: not strays(server.data_dir), 20, "the end of all chunks")
+    keeper.close()
+    assert keeper.deaths >= ROUNDS
+    chunks = f"{did['chunks']:,} acknowledged chunks in {did['jobs']:,} jobs of {did['programs']:,} programs"
+    ran("kills at crash points and at random", keeper.deaths, seed=SEED, beside=chunks)

@@ -6,7 +6,6 @@ before it is sent again. The model is a plain dictionary of tables.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -109,22 +108,6 @@ class World:
     def _ok(reply: httpx.Response) -> httpx.Response:
         assert reply.status_code == 200, (reply.status_code, reply.text)
         return reply
-
-
-def random_job(chance: random.Random) -> Job:
-    rows = [
-        (f"k{chance.randrange(40)}", f"v{chance.randrange(10**6)}") for _ in range(chance.randrange(1, 30))
-    ]
-    parts = [rows[i::3] for i in range(3)]
-    upserts = [("upserted", part) for part in parts if part]
-    match chance.randrange(4):
-        case 0:
-            return Job(KEYED, "REPLACE", ["k"], upserts)
-        case 1:
-            return Job(APPENDED, "DELTA", [], upserts)
-        case _:
-            deletes = [("deleted", [(f"k{chance.randrange(40)}", "") for _ in range(5)])]
-            return Job(KEYED, "DELTA", ["k"], [*upserts, *deletes])
 
 
 def strays(data_dir: Path) -> list[Path]:

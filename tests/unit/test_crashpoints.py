@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -29,19 +30,36 @@ def test_nothing_happens_unless_a_point_is_armed(nothing: str | None) -> None:
         crash_point(point)
 
 
-def test_only_the_armed_point_kills() -> None:
-    code = (
-        "from headrace.crashpoints import *; arm('kept'); crash_point('queued'); print('alive', flush=True)"
-    )
-    after = "; crash_point('kept'); print('never')"
-    command = [sys.executable, "-c", code + after]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
-    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "alive\n")
+def passing(armed: str, *names: str) -> subprocess.Popen[str]:
+    """A process that arms a point and passes these, saying how many times it has."""
+    passages = [f"crash_point({name!r}); print({name!r}, flush=True)" for name in names]
+    begin = f"from headrace.crashpoints import *; arm({armed!r}); print('armed', flush=True)"
+    code = "\n".join([begin, *passages])
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-def test_an_unknown_point_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"no crash point 'kep'; there are: receiving, kept, "):
-        arm("kep")
+@pytest.mark.parametrize(
+    ("armed", "passed"), [("kept", ["queued"]), ("kept:1", ["queued"]), ("kept:2", ["queued", "kept"])]
+)
+def test_only_the_armed_point_kills_at_its_passage(armed: str, passed: list[str]) -> None:
+    with passing(armed, "queued", "kept", "kept", "staged") as process:
+        said = process.communicate(timeout=30)[0].split()
+    assert (process.returncode, said) == (-signal.SIGKILL, ["armed", *passed])
+
+
+def test_a_pause_ends_when_it_is_told_to() -> None:
+    with passing("pause:kept:2", "kept", "kept", "kept") as process:
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        process.send_signal(signal.SIGCONT)
+        assert process.communicate(timeout=30)[0].split() == ["armed", "kept", "kept", "kept"]
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize("point", ["kep", "kept:0", "kept:x", "stop:kept", "pause:"])
+def test_an_unknown_point_is_refused(point: str) -> None:
+    with pytest.raises(ValueError, match=rf"no crash point '{point}'; there are: receiving, kept, "):
+        arm(point)
     assert crashpoints._armed is None
 
 

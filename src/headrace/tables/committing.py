@@ -31,6 +31,7 @@ def one_snapshot(
         sync_files(attempt.rglob("*.parquet"), data)
         crash_point("before-commit")
         last_check()
+        crash_point("committing")
     except BaseException:
         rollback(cursor)
         shutil.rmtree(attempt, ignore_errors=True)

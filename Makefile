@@ -62,9 +62,10 @@ wheel-test: setup
 # The long form of the tests of faults, into docs/reliability-run.md: make faults ROUNDS=1000 OPERATIONS=10000
 ROUNDS ?= 200
 OPERATIONS ?= 400
+FLIPS ?= 40
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
-	  $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
+	  HEADRACE_BIT_FLIPS=$(FLIPS) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup

@@ -49,6 +49,12 @@ class Arrival:
     _head: bytes | None = b""
     _packed: list[bytes | memoryview] = field(default_factory=list)
     _unpacked_size: int = 0
+    _unpacked_hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def stored_sha256(self) -> str:
+        """Of the chunk as it is stored."""
+        return (self._unpacked_hash if self.unpacker else self.hash).hexdigest()
 
     @property
     def stored(self) -> int:
@@ -111,6 +117,7 @@ class Arrival:
                 self._unpacked_size += len(data)
                 if self._unpacked_size > self.unpacked_room.bytes:
                     raise self.unpacked_room.refusal
+                self._unpacked_hash.update(data)
                 self.incoming.write(data)
 
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 from headrace.agreeing import agree, columns_that_count, staged_columns
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
+from headrace.durable import checksum
 from headrace.errors import (
     Busy,
     ChunkFailed,
@@ -165,7 +166,7 @@ class Loader:
             _same(c, by_name[fold(c.name)]) or (c.type == UNKNOWN and fold(c.name) not in keys)
             for c in staged
         )
-        if fits and path.exists():
+        if fits and _is_as_staged(path, chunk, told):
             return chunk
         if not told.aside:
             self._still_mine(job)
@@ -340,6 +341,24 @@ class StagingFolder:
         """Pool and job of everything that lies here."""
         for folder in self._pools.glob("*/staging/*"):
             yield folder.parent.parent.name, folder.name
+
+
+def _is_as_staged(path: Path, chunk: Chunk, told: Telling) -> bool:
+    """Whether the staged file has the bytes that were written: no engine would notice others."""
+    if not path.exists():
+        return False
+    known = chunk.report.checksum if chunk.report else None  # older versions took none
+    if known is None or _checksum(path) == known:
+        return True
+    told.logs.append(f"Chunk {chunk.number} was staged again: the disk had changed its staged file.")
+    return False
+
+
+def _checksum(path: Path) -> int | None:
+    try:
+        return checksum(path)
+    except OSError:  # what cannot be read is no better than what has changed
+        return None
 
 
 # -- one schema ----------------------------------------------------------------------------------------

@@ -306,9 +306,9 @@ class RejectCount:
 class StageReport:
     """The result of staging one chunk; ``rows`` were written, ``rejected`` were not.
 
-    ``beyond_float`` names the columns with a number that a FLOAT would not hold. ``overlong`` are like
-    ``cuts``, but of strings that were rejected for their length. ``header`` are the names of a text file with
-    rejects, as the file has them.
+    ``checksum`` is the CRC-32 of the staged file. ``beyond_float`` names the columns with a number that a
+    FLOAT would not hold. ``overlong`` are like ``cuts``, but of strings that were rejected for their length.
+    ``header`` are the names of a text file with rejects, as the file has them.
     """
 
     rows: int
@@ -321,6 +321,7 @@ class StageReport:
     rejected_by: tuple[RejectCount, ...] = ()
     overlong: tuple[Cut, ...] = ()
     header: tuple[str, ...] = ()
+    checksum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -339,6 +340,7 @@ class Chunk:
     problem: str | None = None
     staging_ms: int | None = None
     idempotency_key: str | None = None  # the client's own name of this sending
+    stored_sha256: str | None = None  # of the bytes as they are stored; None: by an older version
 
 
 @dataclass(frozen=True)

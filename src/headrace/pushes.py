@@ -283,6 +283,7 @@ class Pushes:
                     seen.file_type,
                     now(),
                     idempotency_key=arrival.idempotency_key,
+                    stored_sha256=arrival.stored_sha256,
                 ),
                 job_bytes=self.quotas.job_bytes,
                 notes=(*arrival.notes(label), *seen.notes),

@@ -241,6 +241,7 @@ class ChunkWriter:
             self._hash.hexdigest(),
             FileType.CSV,
             now(),
+            stored_sha256=self._hash.hexdigest(),
         )
 
     def discard_unless_kept(self) -> None:

@@ -140,6 +140,7 @@ class Staging:
                 infer=job.spec.infer_types,
                 strict_lengths=job.spec.strict_lengths,
                 deletes=chunk.type is ChunkType.DELETE,
+                sha256=chunk.stored_sha256,
             )
             return self.stager.stage(task)
         except HeadraceError:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import sqlite3
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from headrace.durable import disk_full, sync
+from headrace.durable import checksum, disk_full, sha256_of, sync
 from headrace.errors import DiskFull
 
 
@@ -54,6 +56,14 @@ def test_a_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="Input/output"):
         sync(tmp_path)
     assert open_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"x", bytes(range(256)) * 9000], ids=len)
+def test_bytes_are_known_by_their_sums(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(data)
+    assert checksum(file) == zlib.crc32(data)
+    assert sha256_of(file) == hashlib.sha256(data).hexdigest()
 
 
 def caused(error: Exception, cause: Exception) -> Exception:

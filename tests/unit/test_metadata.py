@@ -151,7 +151,7 @@ def test_down_and_up_again(books: Books) -> None:
     books.chunk(books.new())
 
 
-REVISIONS = ["0001", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
+REVISIONS = ["0001", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
 
 
 def test_no_revision_is_left_out() -> None:

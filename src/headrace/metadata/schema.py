@@ -184,6 +184,7 @@ chunks = Table(
     Column("problem", Text),
     Column("staging_ms", Integer),
     Column("idempotency_key", Text),
+    Column("stored_sha256", Text),
     Index("chunks_by_idempotency_key", "job_id", "idempotency_key", unique=True),
     Index("chunks_of_job", "job_id", "number", unique=True),
     Index("chunks_by_state", "state"),

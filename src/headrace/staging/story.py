@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import duckdb
 
 from headrace.children import Last, Spoiled
-from headrace.durable import sync
+from headrace.durable import checksum, sha256_of, sync
 from headrace.errors import ChunkFailed, ChunkUnreadable
 from headrace.model import FileType, StageReport
 from headrace.staging.arrowfiles import stage_arrow
@@ -21,6 +25,10 @@ _STAGE = {
     FileType.NDJSON: stage_ndjson,
     FileType.ARROW: stage_arrow,
 }
+
+
+_FRESH_SECONDS = 60
+"""Bytes that came less long ago are in memory still, and a tenth of the time of staging is saved."""
 
 
 def stage_in_child(task: StageTask) -> StageReport | Last[StageReport]:
@@ -45,8 +53,10 @@ def stage_in_child(task: StageTask) -> StageReport | Last[StageReport]:
 
 def stage(task: StageTask) -> StageReport:
     """Stage one chunk; the target appears whole or not at all. Raises ChunkFailed for its faults."""
+    if task.sha256 and not _is_fresh(task.source):
+        _refuse_other_bytes(task.source, task.sha256)
     with scratch_files(task.target) as scratch:
-        report = _written(task, scratch)
+        report = replace(_written(task, scratch), checksum=checksum(scratch.staged))
         scratch.staged.rename(task.target)
         if scratch.rejects.exists():
             task.rejects.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +65,15 @@ def stage(task: StageTask) -> StageReport:
         else:
             task.rejects.unlink(missing_ok=True)  # of an earlier try
         return report
+
+
+def _is_fresh(path: Path) -> bool:
+    return 0 <= time.time() - path.stat().st_mtime < _FRESH_SECONDS
+
+
+def _refuse_other_bytes(path: Path, sha256: str) -> None:
+    if sha256_of(path) != sha256:
+        raise ChunkFailed("Its bytes are no longer those that came: the disk has changed them.")
 
 
 def _written(task: StageTask, scratch: Scratch) -> StageReport:

@@ -20,7 +20,8 @@ class StageTask:
     or in the client's schema; those in ``fixed`` are the table's and stay as they are. ``keys`` are
     folded names, too. ``string_length`` cuts every other string; None keeps them whole. With
     ``strict_lengths`` what would be cut is rejected; where the chunk ``deletes``, only in its keys.
-    ``infer``: what is not known of a CSV is guessed from its values.
+    ``infer``: what is not known of a CSV is guessed from its values. ``sha256`` is what the source must have
+    if it has lain on the disk for a while.
     """
 
     source: Path
@@ -35,6 +36,7 @@ class StageTask:
     infer: bool = False
     strict_lengths: bool = False
     deletes: bool = False
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)

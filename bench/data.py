@@ -61,8 +61,9 @@ def make(folder: Path, *, rows: int, delta_rows: int, large_bytes: int) -> Files
 
 
 def copy_events(db: duckdb.DuckDBPyConnection, numbers: str, path: Path, *, seed: int) -> None:
-    """The events of these numbers, a query with one column ``i``, as one CSV chunk."""
-    _copy(db, _events_of(numbers, seed=seed), path)
+    """The events of these numbers, a query with one column ``i``, as one chunk: CSV, or Parquet by name."""
+    kind = "parquet" if path.suffix == ".parquet" else "csv"
+    db.execute(f"COPY ({_events_of(numbers, seed=seed)}) TO '{path}' (FORMAT {kind})")
 
 
 def read_csv(path: Path) -> str:

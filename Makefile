@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench faults programs soak names undos damage fuzz cuts slow-clients screenshots clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers faults programs soak names undos damage fuzz cuts slow-clients screenshots clean
 
 setup: $(STAMP) $(HELP)
 
@@ -50,6 +50,19 @@ serve: setup
 
 bench: setup
 	$(BIN)/python -m bench --write $(ARGS)
+
+# A thousand small pushes into a table of 10 million rows: some 20 minutes
+growth: setup
+	$(BIN)/python -m bench.growth --write $(ARGS)
+
+# 2,000 pools, 10,000 tables, 100,000 jobs: is a list still quick, and the start?
+many: setup
+	$(BIN)/python -m bench.many --write $(ARGS)
+
+# Beside DuckDB, PostgreSQL, delta-rs, polars and chdb, on 10 million rows: an hour
+peers: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m bench.peers --write $(ARGS)
 
 # docs/commands.md, from what the commands say of themselves
 commands: setup

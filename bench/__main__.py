@@ -7,14 +7,10 @@ in the same run, or of CPU seconds. Prints the table and writes it to ``docs/per
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +19,11 @@ import httpx
 
 from bench import data
 from bench.client import Cost, cost_of
-from bench.processes import Server, sinks, this_cpu
+from bench.figures import DOCS, Row, cpu, paired, ratio, run_of, table, wall
+from bench.processes import Server, sinks
+from bench.pushing import PUSH, Push, new_pool
 
-PUSH = "/integration/api/v1/data-push"
-RUN_FILE = Path(__file__).parent.parent / "docs" / "performance-run.md"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; ``bar`` is what the ratio or value must keep to."""
-
-    what: str
-    ours: str
-    theirs: str
-    value: float
-    bar: str
-    met: bool | None
+RUN_FILE = DOCS / "performance-run.md"
 
 
 def main() -> None:
@@ -55,10 +40,14 @@ def main() -> None:
             rows = _measure(server, files, Path(folder), options.repeats)
         finally:
             server.stop()
-    table = _table(rows, options)
-    print(table)
+    what = (
+        f"{options.rows:,} rows in four CSV chunks, a delta of {options.rows // 10:,}; medians of "
+        f"{options.repeats} paired runs"
+    )
+    page = f"{run_of(what)}\n\n{table(rows)}"
+    print(page)
     if options.write:
-        RUN_FILE.write_text(table)
+        RUN_FILE.write_text(page)
 
 
 def _options() -> argparse.Namespace:
@@ -71,63 +60,13 @@ def _options() -> argparse.Namespace:
 
 
 def _measure(server: Server, files: data.Files, folder: Path, repeats: int) -> list[Row]:
-    pool = server.api.post("/integration/api/pools", json={"name": "bench"}).json()["id"]
-    push = Push(server, pool)
+    push = Push(server, new_pool(server, "bench"))
     rows = _memory(push, files)
     rows += _uploads(push, files, folder, repeats)
     rows += _loads(push, files, folder, repeats)
     rows += _tiny_jobs(push, repeats)
     rows += _client(push, files, repeats)
     return rows
-
-
-class Push:
-    """The few requests of a push."""
-
-    def __init__(self, server: Server, pool: str) -> None:
-        self.server = server
-        self.pool = pool
-
-    def create(self, name: str, **spec: Any) -> str:
-        body = {"targetName": name, "fileType": "CSV", "tableSchema": data.TABLE_SCHEMA, **spec}
-        return str(self._json(self.server.api.post(f"{PUSH}/{self.pool}/jobs/", json=body))["id"])
-
-    def send(self, job: str, path: Path) -> None:
-        with path.open("rb") as file:
-            url = f"{PUSH}/{self.pool}/jobs/{job}/chunks/upserted"
-            self.server.api.post(url, files={"file": (path.name, file)}).raise_for_status()
-
-    def send_all(self, job: str, paths: Sequence[Path]) -> None:
-        with ThreadPoolExecutor(len(paths)) as threads:
-            list(threads.map(lambda path: self.send(job, path), paths))
-
-    def wait_staged(self, job: str) -> None:
-        while any(chunk["state"] == "received" for chunk in self.detail(job)["chunks"]):
-            time.sleep(0.005)
-
-    def execute(self, job: str) -> float:
-        """Seconds from execute to DONE, as a client sees them."""
-        start = time.monotonic()
-        self.server.api.post(f"{PUSH}/{self.pool}/jobs/{job}").raise_for_status()
-        while (
-            status := self._json(self.server.api.get(f"{PUSH}/{self.pool}/jobs/{job}"))["status"]
-        ) != "DONE":
-            if status == "ERROR":
-                raise RuntimeError(self.detail(job)["logs"])
-            time.sleep(0.002)
-        return time.monotonic() - start
-
-    def detail(self, job: str) -> dict[str, Any]:
-        return self._json(self.server.api.get(f"/api/v1/pools/{self.pool}/jobs/{job}"))
-
-    def delete(self, job: str) -> None:
-        self.server.api.delete(f"{PUSH}/{self.pool}/jobs/{job}").raise_for_status()
-
-    @staticmethod
-    def _json(reply: httpx.Response) -> dict[str, Any]:
-        reply.raise_for_status()
-        answer: dict[str, Any] = reply.json()
-        return answer
 
 
 # -- uploads -------------------------------------------------------------------------------------------
@@ -154,7 +93,7 @@ def _uploads(push: Push, files: data.Files, folder: Path, repeats: int) -> list[
             push.delete(job)
             return spent
 
-        measured = _paired(
+        measured = paired(
             repeats,
             ours=to_headrace,
             raw=lambda: to_sink("/raw", multipart=False),
@@ -163,10 +102,10 @@ def _uploads(push: Push, files: data.Files, folder: Path, repeats: int) -> list[
             uploadfile=lambda: to_sink("/uploadfile", multipart=True),
         )
     return [
-        _ratio("upload, CPU per GB, against a raw-body sink", measured, "ours", "raw", None),
-        _ratio("upload, against a raw-body sink that hashes too", measured, "ours", "hashed", None),
-        _ratio("upload, against a raw-body sink that hashes and syncs", measured, "ours", "durable", None),
-        _ratio("upload, against FastAPI UploadFile (no hash, no sync)", measured, "ours", "uploadfile", None),
+        ratio("upload, CPU per GB, against a raw-body sink", measured, "ours", "raw", None),
+        ratio("upload, against a raw-body sink that hashes too", measured, "ours", "hashed", None),
+        ratio("upload, against a raw-body sink that hashes and syncs", measured, "ours", "durable", None),
+        ratio("upload, against FastAPI UploadFile (no hash, no sync)", measured, "ours", "uploadfile", None),
     ]
 
 
@@ -197,21 +136,21 @@ def _loads(push: Push, files: data.Files, folder: Path, repeats: int) -> list[Ro
         push.wait_staged(job)
         return push.execute(job)
 
-    measured = _paired(
+    measured = paired(
         repeats,
         staging=staging,
-        copy=lambda: _cpu(lambda: _plain_copy(plain, files, folder)),
+        copy=lambda: cpu(lambda: _plain_copy(plain, files, folder)),
         replace=lambda: waits[-1],
-        ctas=lambda: _wall(lambda: _plain_ctas(plain, files)),
+        ctas=lambda: wall(lambda: _plain_ctas(plain, files)),
         at_once=at_once,
         delta=delta,
-        plain_delta=lambda: _wall(lambda: _plain_delta(plain, files)),
+        plain_delta=lambda: wall(lambda: _plain_delta(plain, files)),
     )
     return [
-        _ratio("staging, CPU, against DuckDB COPY (read_csv) TO parquet", measured, "staging", "copy", 1.25),
-        _ratio("REPLACE, execute to DONE, wall, against CTAS", measured, "replace", "ctas", 0.15),
-        _ratio("REPLACE with keys, executed before it is staged", measured, "at_once", "ctas", None),
-        _ratio("DELTA, execute to DONE, against DELETE + INSERT", measured, "delta", "plain_delta", 1.0),
+        ratio("staging, CPU, against DuckDB COPY (read_csv) TO parquet", measured, "staging", "copy", 1.25),
+        ratio("REPLACE, execute to DONE, wall, against CTAS", measured, "replace", "ctas", 0.15),
+        ratio("REPLACE with keys, executed before it is staged", measured, "at_once", "ctas", None),
+        ratio("DELTA, execute to DONE, against DELETE + INSERT", measured, "delta", "plain_delta", 1.0),
     ]
 
 
@@ -304,7 +243,7 @@ def _client(push: Push, files: data.Files, repeats: int) -> list[Row]:
     def cost(way: str, file: Path) -> Cost:
         return cost_of(way, push.server.url, push.server.key, push.pool, file)
 
-    measured = _paired(
+    measured = paired(
         repeats,
         ours=lambda: cost("ours", files.frame).cpu,
         plain=lambda: cost("plain", files.frame).cpu,
@@ -312,7 +251,7 @@ def _client(push: Push, files: data.Files, repeats: int) -> list[Row]:
     peak = cost("file", files.large).peak_mb
     size = files.large.stat().st_size / 1e9
     return [
-        _ratio(
+        ratio(
             "the client pushes a pandas frame, CPU, against pyarrow and httpx", measured, "ours", "plain", 1.3
         ),
         Row(
@@ -324,52 +263,6 @@ def _client(push: Push, files: data.Files, repeats: int) -> list[Row]:
             peak < 300,
         ),
     ]
-
-
-# -- figures -------------------------------------------------------------------------------------------
-
-
-def _paired(repeats: int, **ways: Callable[[], float]) -> dict[str, list[float]]:
-    """Every way once a round, so that a slow moment of the machine hits them all."""
-    measured: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            measured[name].append(way())
-    return measured
-
-
-def _ratio(what: str, measured: dict[str, list[float]], ours: str, theirs: str, bar: float | None) -> Row:
-    pairs = zip(measured[ours], measured[theirs], strict=True)
-    value = statistics.median(mine / their for mine, their in pairs)
-    one, other = (f"{statistics.median(measured[name]):.2f} s" for name in (ours, theirs))
-    return Row(what, one, other, value, f"at most {bar}" if bar else "", value <= bar if bar else None)
-
-
-def _wall(work: Callable[[], object]) -> float:
-    start = time.monotonic()
-    work()
-    return time.monotonic() - start
-
-
-def _cpu(work: Callable[[], object]) -> float:
-    start = this_cpu()
-    work()
-    return this_cpu() - start
-
-
-def _table(rows: Sequence[Row], options: argparse.Namespace) -> str:
-    lines = [
-        f"Run of {datetime.now(UTC):%Y-%m-%d}: {options.rows:,} rows in four CSV chunks, a delta of "
-        f"{options.rows // 10:,}; medians of {options.repeats} paired runs; {platform.machine()}, "
-        f"Python {platform.python_version()}, DuckDB {duckdb.__version__}.",
-        "",
-        "| what | ours | theirs | ratio or value | bar | met |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        met = "" if row.met is None else "yes" if row.met else "**no**"
-        lines.append(f"| {row.what} | {row.ours} | {row.theirs} | {row.value:.2f} | {row.bar} | {met} |")
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

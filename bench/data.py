@@ -60,6 +60,12 @@ def make(folder: Path, *, rows: int, delta_rows: int, large_bytes: int) -> Files
     return Files(chunks, delta, _repeated(chunks, folder / "large.csv", large_bytes), frame)
 
 
+def copy_events(db: duckdb.DuckDBPyConnection, numbers: str, path: Path, *, seed: int) -> None:
+    """The events of these numbers, a query with one column ``i``, as one chunk: CSV, or Parquet by name."""
+    kind = "parquet" if path.suffix == ".parquet" else "csv"
+    db.execute(f"COPY ({_events_of(numbers, seed=seed)}) TO '{path}' (FORMAT {kind})")
+
+
 def read_csv(path: Path) -> str:
     """The plain engine's reading of a chunk, all columns typed."""
     types = ", ".join(f"'{name}': '{engine}'" for name, (_, engine) in COLUMNS.items())
@@ -71,6 +77,10 @@ def _copy(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
 
 
 def _events(start: int, end: int, *, seed: int, step: int = 1) -> str:
+    return _events_of(f"SELECT r * {step} AS i FROM range({start}, {end}) t(r)", seed=seed)
+
+
+def _events_of(numbers: str, *, seed: int) -> str:
     return f"""SELECT 'CASE-' || lpad((((i * 7919) % 100000007) // 8)::VARCHAR, 9, '0') AS case_id,
         ((i * 7919) % 8)::BIGINT AS event_no,
         ['Create Order', 'Approve Order', 'Send Invoice', 'Receive Goods', 'Pay Invoice',
@@ -83,7 +93,7 @@ def _events(start: int, end: int, *, seed: int, step: int = 1) -> str:
         (hash(i, {seed} + 4) % 1000)::BIGINT AS quantity,
         (hash(i, {seed} + 5) % 2) = 0 AS flag,
         (DATE '2024-01-01' + (hash(i, {seed} + 6) % 700)::INT) AS d
-        FROM (SELECT r * {step} AS i FROM range({start}, {end}) t(r))"""
+        FROM ({numbers})"""
 
 
 def _repeated(chunks: list[Path], target: Path, size: int) -> Path:

@@ -17,6 +17,7 @@ class Server:
     """A Headrace server on a free port."""
 
     def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
         command = [sys.executable, "-m", "headrace", "serve", "--data-dir", str(data_dir), "--port", "0"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout
@@ -34,6 +35,10 @@ class Server:
     def children_cpu(self) -> float:
         """CPU seconds of its children that live."""
         return sum(own_cpu(child.pid) for child in psutil.Process(self.process.pid).children(recursive=True))
+
+    def tree_cpu(self) -> float:
+        """CPU seconds of the server and of its children that live."""
+        return self.cpu() + self.children_cpu()
 
     def peak_mb(self) -> tuple[float, float]:
         """Peak memory since ``forget_peak``: of the server's own process, and of it and its children."""

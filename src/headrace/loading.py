@@ -7,7 +7,6 @@ number; what the lake has committed is then found by its receipt and not loaded 
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -46,7 +45,7 @@ from headrace.model import (
     fold,
     now,
 )
-from headrace.observing import Ended, Maintained, Observe, seconds_since, unheard
+from headrace.observing import Ended, Observe, unheard
 from headrace.reducing import Reduced, Reducer, StagedFile
 from headrace.tables import Load, TableDiff, TableEngine, table_to_change
 from headrace.telling import (
@@ -248,13 +247,6 @@ class Loader:
         """End a job in ERROR for a fault of the server."""
         kept = self._failed(job, code, (line,), Telling())
         self.clean_up(job, keep_chunks=kept)
-
-    def maintain(self, job: Job) -> None:
-        """What small pushes leave behind is made good by the server itself, now and then."""
-        for ref in job.spec.targets:
-            start = time.monotonic()
-            if self.tables.maintain(job.pool_id, ref):
-                self.observe(Maintained(job.pool_id, ref, seconds_since(start)))
 
     # -- the end ---------------------------------------------------------------------------------------
 

@@ -107,17 +107,19 @@ class Pools:
         tables = self.tables.tables(pool_id)
         for table in tables:
             self._maintain(pool_id, table.ref)
+        self.tables.expire(pool_id)
         return tables
 
     def maintain_table(self, pool_id: str, name: str, connection_id: str | None) -> Table:
         """The same for one table. Raises NotFound."""
         table = self.find_table(pool_id, name, connection_id)
         self._maintain(pool_id, table.ref)
+        self.tables.expire(pool_id)
         return table
 
     def _maintain(self, pool_id: str, ref: TableRef) -> None:
         start = time.monotonic()
-        self.tables.maintain(pool_id, ref, at_once=True)
+        self.tables.maintain(pool_id, ref)
         self.observe(Maintained(pool_id, ref, seconds_since(start)))
 
     def stored(self, pool_id: str) -> Stored:

@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -143,12 +143,12 @@ class Parts:
     def stop(self, seconds: float, *, for_good: bool = True) -> None:
         """``for_good``: the engines, too; else what they are at is waited for."""
         self.draining.set()
-        self.housekeeper.stop()
+        tidy = self.housekeeper.stop(seconds)
         self.trail.close()  # no request is left
         self.services.uploads.close()
-        if not self.worker.stop(seconds):
-            # a load goes on; the next start finds it as after a crash, and that is safe
-            log.warning("ended in the middle of a load", seconds=seconds)
+        if not (self.worker.stop(seconds) and tidy):
+            # it goes on; the next start finds it as after a crash, and that is safe
+            log.warning("ended in the middle of a load or of upkeep", seconds=seconds)
             os._exit(0)
         if for_good:
             self.engines.close()
@@ -278,6 +278,9 @@ def build(
     staging = _staging(settings, kept, engines, observe)
     loader = _loader(settings, kept, engines, reducer, staging, observe, rehearsal)
     undos, changes = Undos(kept.metadata, engines.tables, observe), Changes()
+    trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
+    retention = Retention(kept.metadata, engines.tables, kept.rejects, _keeping(settings), trail.note)
+    housekeeper = Housekeeper(engines.tables, retention, kept.pool_ids, settings.upkeep_share, observe)
     worker = Worker(
         loader,
         staging,
@@ -287,12 +290,11 @@ def build(
         undos=undos,
         tell=changes.tell,
         observe=observe,
+        on_loaded=housekeeper.loaded,
     )
-    trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
     pushes = _pushes(settings, kept, engines.stager, worker, loader, observe)
     tokens = _tokens(settings, kept.metadata)
     pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds, observe)
-    retention = Retention(kept.metadata, engines.tables, kept.rejects, _keeping(settings), trail.note)
     services = Services(
         pushes=pushes,
         replays=Replays(
@@ -323,7 +325,6 @@ def build(
         rehearsal=rehearsal,
         confinement=_confinement(),
     )
-    housekeeper = Housekeeper(retention)
     return Parts(
         kept.metadata,
         engines.tables,
@@ -391,6 +392,9 @@ class Kept:
     metadata: Metadata
     chunks: DiskChunks
     rejects: RejectFiles
+
+    def pool_ids(self) -> Sequence[str]:
+        return [pool.id for pool in self.metadata.pools.list()]
 
 
 def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables) -> None:
@@ -591,8 +595,9 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
         metadata = _metadata(settings)
         for pool in metadata.pools.list():
             for table in tables.tables(pool.id):
-                tables.maintain(pool.id, table.ref, at_once=True)
+                tables.maintain(pool.id, table.ref)
                 told(f"{pool.name}: {table.ref.name}")
+            tables.expire(pool.id)
         metadata.close()
         tables.close()
         sandbox.close()

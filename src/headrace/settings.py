@@ -126,6 +126,9 @@ class Settings(BaseSettings):
         24.0, ge=0, description="how long a failed job keeps its chunks, to be run again; 0: not at all"
     )
     upkeep_loads: int = Field(25, ge=1, description="loads of a table between two rounds of its upkeep")
+    upkeep_share: float = Field(
+        0.1, gt=0, le=1, description="of its time the server spends at most so much on upkeep"
+    )
     token_hours: float = Field(
         168.0, gt=0, le=768, description="how long a token of an OAuth client is good, in hours"
     )

@@ -192,15 +192,17 @@ class Worker:
         lease_seconds: int,
         undos: Undos,
         tell: Callable[[str], None],
+        on_loaded: Callable[[str], None],
         observe: Observe = unheard,
     ) -> None:
-        """``tell`` hears of each step of a job, by its pool."""
+        """``tell`` hears of each step of a job, by its pool; ``on_loaded``, when all is done with it."""
         self._metadata = loader.metadata
         self._loader = loader
         self._staging = staging
         self._undos = undos
         self._tell = tell
         self._observe = observe
+        self._on_loaded = on_loaded
         self._lease = timedelta(seconds=lease_seconds)
         self._name = str(uuid4())
         self._stagers = ThreadPoolExecutor(stagers, "stage")
@@ -419,10 +421,7 @@ class Worker:
         except Exception as error:
             self._stumbled(job, error)
             return
-        try:
-            self._loader.maintain(job)
-        except Exception:
-            log.exception("upkeep failed, and is tried again later", job=job.id)
+        self._on_loaded(job.pool_id)
 
     def _stumbled(self, job: Job, error: Exception) -> None:
         """ERROR, unless the rows are in the table: then the next claim, after this lease, says DONE."""

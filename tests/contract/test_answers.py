@@ -191,6 +191,8 @@ def test_real_answers_fit(api: httpx.Client, pool: str, server: RunningServer) -
         ),
         "api.list_tables": api.get(f"{ours}/tables"),
         "api.maintain_pool": api.post(f"{ours}/upkeep"),
+        "api.foresee_retention": api.get("/api/v1/gc"),
+        "api.run_retention": api.post("/api/v1/gc"),
         "api.get_table": api.get(f"{ours}/tables/t?{table}"),
         "keys.list_keys": api.get("/api/v1/keys"),
         "keys.create_key": key,

@@ -193,8 +193,9 @@ def as_parquet(chunk: Chunk) -> bytes:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("loads")
-    built = build(Settings(data_dir=folder, upkeep_loads=3, sql_processes=1), folder)
+    built = build(Settings(data_dir=folder, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
+    built.housekeeper.start()
     yield built
     built.stop(30)
 

@@ -55,8 +55,9 @@ NUMBER = DeclaredColumn("n", INTEGER)
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("previews")
-    built = build(Settings(data_dir=folder, upkeep_loads=3, sql_processes=1), folder)
+    built = build(Settings(data_dir=folder, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
+    built.housekeeper.start()
     yield built
     built.stop(30)
 

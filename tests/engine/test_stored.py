@@ -33,7 +33,7 @@ def test_each_file_is_of_now_or_of_old_versions(new_lake: NewLake) -> None:
     before = stored(lake)
     assert (before.files, before.old_bytes, before.upkeep_at) == (lake.files(), 0, None)
     assert before.bytes == on_disk(lake)
-    lake.tables.maintain(lake.pool, lake.ref, at_once=True)
+    lake.tables.maintain(lake.pool, lake.ref)
     after = stored(lake)
     assert (before.files, after.files) == (5, lake.files())
     assert after.files < before.files

@@ -188,6 +188,7 @@ def look(lake: Lake, ref: TableRef = A) -> Any:
 
 def maintain(lake: Lake, ref: TableRef) -> None:
     lake.tables.maintain(lake.pool, ref)
+    lake.tables.expire(lake.pool)
 
 
 # -- programs ------------------------------------------------------------------------------------------

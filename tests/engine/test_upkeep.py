@@ -31,6 +31,7 @@ from headrace.tables import Load
 from headrace.tables.catalog import table_name
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
+from headrace.tables.upkeep import _small
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 ARROW = {STRING: pa.string(), INTEGER: pa.int64(), FLOAT: pa.float64(), DATETIME: pa.timestamp("us")}
@@ -43,6 +44,7 @@ def arrow_type(type: ColumnType) -> pa.DataType:
 
 Rows = Sequence[tuple[Any, ...]]
 
+KB, MB = 1 << 10, 1 << 20
 K_V: Columns = {"k": INTEGER, "v": STRING}
 
 
@@ -104,6 +106,11 @@ class Lake:
 
     def maintain(self) -> None:
         self.tables.maintain(self.pool, self.ref)
+        self.tables.expire(self.pool)
+
+    @property
+    def due(self) -> bool:
+        return self.ref in self.tables.chores(self.pool).tables
 
     def rows(self, version: int | None = None) -> list[tuple[Any, ...]]:
         """All rows, the change date last, in the order of their keys."""
@@ -355,8 +362,7 @@ def test_versions_are_kept_to_the_minute_and_files_for_an_hour(
         lake.push(K_V, [(n, value) for n in range(2000)], type=JobType.REPLACE)
     versions = [v.version for v in lake.tables.versions(lake.pool, lake.ref)]
     before = files_of(lake)
-    with lake.tables._cursor(lake.pool) as (cursor, attached):
-        lake.tables._upkeep._expire(cursor, attached)
+    lake.tables.expire(lake.pool)
     left = [v.version for v in lake.tables.versions(lake.pool, lake.ref)]
     assert left == (versions if kept else versions[:1])
     assert files_of(lake) == before
@@ -380,14 +386,116 @@ def test_nothing_that_is_needed_leaves_the_disk(new_lake: NewLake) -> None:
 # -- when ----------------------------------------------------------------------------------------------
 
 
-def test_it_comes_once_in_so_many_loads(new_lake: NewLake) -> None:
+def test_it_is_due_once_in_so_many_loads(new_lake: NewLake) -> None:
     lake = new_lake(loads=3)
     files = []
     for n in range(7):
         lake.push(K_V, [(n, "x")], keys=("k",))
-        lake.maintain()
+        if lake.due:
+            lake.maintain()
+            assert not lake.due
         files.append(lake.files())
-    assert files == [1, 2, 1, 2, 3, 1, 2]
+    assert files == [1, 2, 1, 2, 1, 2, 1]
+
+
+def test_a_restart_forgets_no_load(new_lake: NewLake) -> None:
+    lake = new_lake(loads=3)
+    for n in range(3):
+        assert not lake.due
+        lake.push(K_V, [(n, "x")], keys=("k",))
+        lake.tables.forget_all()
+    assert lake.due
+
+
+def test_deletions_of_a_large_file_make_it_due(new_lake: NewLake) -> None:
+    lake = new_lake(loads=3)
+    lake.push(K_V, [(k, f"{k * 7919 % 1_000_003:>40}") for k in range(100_000)], keys=("k",))
+    for n in range(3):
+        assert not lake.due
+        lake.push(K_V, (), [(n, None)], keys=("k",))
+    assert lake.due
+    lake.maintain()
+    assert not lake.due
+    assert (len(lake.rows()), lake.files()) == (99_997, 1)
+
+
+def test_a_large_file_of_which_much_is_deleted_is_due_at_once(new_lake: NewLake) -> None:
+    lake = new_lake(loads=100)
+    lake.push(K_V, [(k, f"{k * 7919 % 1_000_003:>40}") for k in range(100_000)], keys=("k",))
+    lake.push(K_V, (), [(k, None) for k in range(15_000)], keys=("k",))
+    assert not lake.due
+    lake.push(K_V, (), [(k, None) for k in range(15_000, 30_000)], keys=("k",))
+    assert lake.due
+    lake.maintain()
+    assert not lake.due
+    assert len(lake.rows()) == 70_000
+
+
+@pytest.mark.parametrize(
+    ("sizes", "small"),
+    [
+        ([], 0),
+        ([1], 1),
+        ([KB, 2 * KB, 256 * KB], 3),
+        ([KB, 2 * KB, 257 * KB], 2),
+        ([200 * KB, 200 * KB, 400 * KB], 3),
+        ([200 * KB, 200 * KB, 401 * KB, 401 * KB], 2),
+        ([5 * MB] * 4, 4),
+        ([5 * MB, 6 * MB], 1),
+        ([17 * MB] * 4, 0),
+        ([16 * MB, 16 * MB, 17 * MB], 2),
+    ],
+)
+def test_files_of_one_size_are_made_one(sizes: list[int], small: int) -> None:
+    assert _small(sizes) == small
+
+
+def test_versions_that_are_old_are_due_when_they_are_many(new_lake: NewLake) -> None:
+    for keep_days, due in ((7.0, [False] * 5), (0.0, [False] * 3 + [True] * 2)):
+        lake, seen = new_lake(loads=6, keep_days=keep_days), []
+        for n in range(5):
+            lake.push(K_V, [(n, "x")], type=JobType.REPLACE)
+            seen.append(lake.tables.chores(lake.pool).old_versions)
+        assert seen == due
+        lake.tables.expire(lake.pool)
+        assert not lake.tables.chores(lake.pool).old_versions
+
+
+def test_receipts_do_not_become_ever_more_files(new_lake: NewLake) -> None:
+    lake = new_lake(loads=2)
+    for n in range(6):
+        lake.push(K_V, [(n, "x")], keys=("k",))
+        lake.maintain()
+    folder = lake.tables.files(lake.pool).data / "headrace"
+    with lake.tables._cursor(lake.pool) as (cursor, attached):
+        found = cursor.execute(f"FROM ducklake_list_files('{attached.alias}', 'loads', schema => 'headrace')")
+        assert len(found.fetchall()) < 3 < len(list(folder.rglob("*.parquet")))
+    assert all(lake.tables.receipt(lake.pool, f"job-{n}") for n in range(1, 7))
+    assert lake.tables.forget_jobs(lake.pool, ["job-1", "job-2", "no such job"]) == 2
+    known = [bool(lake.tables.receipt(lake.pool, f"job-{n}")) for n in range(1, 7)]
+    assert known == [False, False, True, True, True, True]
+
+
+def test_the_versions_that_are_kept_name_their_jobs(new_lake: NewLake) -> None:
+    for keep_days, named in ((7.0, {"job-1", "job-2", "job-3"}), (0.0, {"job-3"})):
+        lake = new_lake(keep_days=keep_days)
+        for n in range(3):
+            lake.push(K_V, [(n, "x")], keys=("k",))
+        lake.tables.expire(lake.pool)
+        assert set(lake.tables.named_jobs(lake.pool)) == named
+
+
+def test_a_pool_that_rests_is_let_go_of_and_comes_back(new_lake: NewLake) -> None:
+    lake = new_lake()
+    lake.push(K_V, [(1, "x")], keys=("k",))
+    lake.tables.rest(3600)
+    assert lake.pool in lake.tables._lakes
+    with lake.tables._cursor(lake.pool):
+        lake.tables.rest(0)
+        assert lake.pool in lake.tables._lakes, "it is in use"
+    lake.tables.rest(0)
+    assert lake.pool not in lake.tables._lakes
+    assert len(lake.rows()) == 1
 
 
 def test_a_table_that_is_not_there_needs_none(lake: Lake) -> None:

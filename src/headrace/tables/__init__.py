@@ -86,6 +86,18 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Chores:
+    """What a pool needs so that its loads and queries stay cheap.
+
+    ``tables`` have too many small files, or too many deleted rows; ``old_versions``: so many have become old
+    that loads feel it.
+    """
+
+    tables: tuple[TableRef, ...] = ()
+    old_versions: bool = False
+
+
+@dataclass(frozen=True)
 class Answer:
     """Rows of a query, fit for JSON; ``truncated`` when there were more than asked for.
 
@@ -204,11 +216,17 @@ class TableEngine(Protocol):
     def stored(self, pool_id: str) -> Stored:
         """What the tables of the pool take. Loads go on meanwhile."""
 
-    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> bool:
-        """Make small files one, drop old versions: when due, or at once. Changes no row; may be repeated.
+    def chores(self, pool_id: str) -> Chores:
+        """What of its upkeep is due by now."""
 
-        False if it was not due.
-        """
+    def maintain(self, pool_id: str, ref: TableRef) -> None:
+        """Make the small files of a table one. Changes no row; may be repeated."""
+
+    def expire(self, pool_id: str) -> None:
+        """Drop versions that are old, and files that nobody needs any more. May be repeated."""
+
+    def rest(self, idle_seconds: float) -> None:
+        """Let go of pools that nobody has used for so long. May be repeated."""
 
     def drop_pool(self, pool_id: str) -> None:
         """Forget the pool and its files. May be repeated."""

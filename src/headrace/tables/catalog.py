@@ -55,12 +55,13 @@ _STORED = {
 
 @dataclass
 class Lake:
-    """An attached lake: its alias in the engine, its one writer lock, who is using it."""
+    """An attached lake: its alias in the engine, its one writer lock, how many use it, when one did last."""
 
     alias: str
     files: LakeFiles
     writer: threading.RLock
     users: int = 0
+    used_at: float = 0.0  # on the clock that never goes back
 
 
 def table_name(lake: Lake, ref: TableRef) -> str:
@@ -78,7 +79,7 @@ def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> 
         cursor,
         lake,
         "SELECT s.schema_name, t.table_name FROM ducklake_table t "
-        f"JOIN ducklake_schema s USING (schema_id) WHERE {_alive('t', None)} AND {_alive('s', None)}",
+        f"JOIN ducklake_schema s USING (schema_id) WHERE {alive('t')} AND {alive('s')}",
     )
     spelled = next(((s, t) for s, t in names if ref_of(s, t).folded == ref.folded), None)
     if spelled is None:
@@ -96,11 +97,11 @@ def _tables(
         lake,
         "SELECT s.schema_name, t.table_name, c.column_name, c.column_type, g.value, n.record_count "
         "FROM ducklake_table t JOIN ducklake_schema s USING (schema_id) "
-        f"JOIN ducklake_column c ON c.table_id = t.table_id AND {_alive('c', version)} "
+        f"JOIN ducklake_column c ON c.table_id = t.table_id AND {alive('c', version)} "
         "LEFT JOIN ducklake_table_stats n ON n.table_id = t.table_id "
-        f"LEFT JOIN ducklake_tag g ON g.object_id = t.table_id AND {_alive('g', version)} "
+        f"LEFT JOIN ducklake_tag g ON g.object_id = t.table_id AND {alive('g', version)} "
         "AND g.key = 'comment' "
-        f"WHERE {wanted} AND {_alive('t', version)} AND {_alive('s', version)} AND c.parent_column IS NULL "
+        f"WHERE {wanted} AND {alive('t', version)} AND {alive('s', version)} AND c.parent_column IS NULL "
         f"AND s.schema_name <> '{BOOKS}' ORDER BY t.table_id, c.column_order",
     )
     grouped: dict[tuple[str, str, str | None, str | None], list[tuple[str, str]]] = {}
@@ -119,10 +120,12 @@ def asked(cursor: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[tup
 
 
 def ref_of(schema: str, name: str) -> TableRef:
+    """The table as we call it."""
     return TableRef(name, None if schema == "main" else schema)
 
 
-def _alive(row: str, version: int | None) -> str:
+def alive(row: str, version: int | None = None) -> str:
+    """The condition that a row of the catalog is of now, or of a version."""
     if version is None:
         return f"{row}.end_snapshot IS NULL"
     ended = f"({row}.end_snapshot IS NULL OR {row}.end_snapshot > {version})"
@@ -134,7 +137,7 @@ def begin_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef, versi
     books = f"__ducklake_metadata_{lake.alias}"
     rows = cursor.execute(
         f"SELECT t.begin_snapshot FROM {books}.ducklake_table t "
-        f"JOIN {books}.ducklake_schema s USING (schema_id) WHERE {_alive('t', version)} "
+        f"JOIN {books}.ducklake_schema s USING (schema_id) WHERE {alive('t', version)} "
         f"AND t.table_name = {literal(ref.name)} AND s.schema_name = {literal(ref.connection_id or 'main')}"
     ).fetchall()
     return int(rows[0][0]) if rows else None

@@ -38,7 +38,7 @@ from headrace.model import (
     Version,
     now,
 )
-from headrace.tables import Answer, ExportFormat, Load, Preview, Stored
+from headrace.tables import Answer, Chores, ExportFormat, Load, Preview, Stored
 from headrace.tables.catalog import (
     BOOKS,
     Lake,
@@ -77,9 +77,7 @@ class DuckLakeTables:
         self._root = root
         self._guard = threading.Lock()
         self._lakes: dict[str, Lake] = {}
-        self._loads_since_upkeep: dict[tuple[str, TableRef], int] = {}
-        self._upkeep = Upkeep(keep_days=keep_versions_days)
-        self._upkeep_loads = upkeep_loads
+        self._upkeep = Upkeep(keep_days=keep_versions_days, loads=upkeep_loads)
         self._engine = _engine(memory_mb, root)
         self._thrift = Thrift(self._engine)
         self._reader = LakeReader(self, sandbox)
@@ -100,7 +98,6 @@ class DuckLakeTables:
         """Let go of every pool: another folder may take the place of this one."""
         for pool_id in list(self._lakes):
             self._let_go(pool_id)
-        self._loads_since_upkeep.clear()
 
     def _let_go(self, pool_id: str) -> None:
         with self._guard:
@@ -231,16 +228,22 @@ class DuckLakeTables:
 
     # -- upkeep ----------------------------------------------------------------------------------------
 
-    def maintain(self, pool_id: str, ref: TableRef, *, at_once: bool = False) -> bool:
-        """Every ``upkeep_loads`` loads of a table; the others do nothing."""
-        due = self._upkeep_loads if at_once else self._loads_since_upkeep.get((pool_id, ref), 0) + 1
-        self._loads_since_upkeep[pool_id, ref] = due % self._upkeep_loads
-        if due < self._upkeep_loads:
-            return False
+    def chores(self, pool_id: str) -> Chores:
+        if not self.files(pool_id).catalog.exists():
+            return Chores()
+        with self._cursor(pool_id) as (cursor, lake):
+            return self._upkeep.chores(cursor, lake)
+
+    def maintain(self, pool_id: str, ref: TableRef) -> None:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             if table := find_table(cursor, lake, ref):
-                self._upkeep.run(cursor, lake, table)
-        return True
+                self._upkeep.tidy(cursor, lake, table)
+
+    def expire(self, pool_id: str) -> None:
+        if not self.files(pool_id).catalog.exists():
+            return
+        with self._cursor(pool_id) as (cursor, lake), lake.writer:
+            self._upkeep.expire(cursor, lake)
 
     # -- lakes -----------------------------------------------------------------------------------------
 
@@ -259,6 +262,7 @@ class DuckLakeTables:
             cursor.close()
             with self._guard:
                 lake.users -= 1
+                lake.used_at = time.monotonic()
 
     def _attached(self, pool_id: str) -> Lake:
         with self._guard:
@@ -266,8 +270,15 @@ class DuckLakeTables:
             self._lakes[pool_id] = lake  # the most recently used comes last
             lake.users += 1
             if len(self._lakes) > _ATTACHED_AT_ONCE:
-                self._detach_idle()
+                self._detach_unused(len(self._lakes) - _ATTACHED_AT_ONCE)
             return lake
+
+    def rest(self, idle_seconds: float) -> None:
+        with self._guard:
+            before = time.monotonic() - idle_seconds
+            self._detach_unused(
+                sum(not lake.users and lake.used_at < before for lake in self._lakes.values())
+            )
 
     def _attach(self, pool_id: str) -> Lake:
         files = self.files(pool_id)
@@ -287,13 +298,11 @@ class DuckLakeTables:
         cursor.close()
         return lake
 
-    def _detach_idle(self) -> None:
-        for pool_id, lake in list(self._lakes.items()):
-            if len(self._lakes) <= _ATTACHED_AT_ONCE:
-                return
-            if lake.users == 0:
-                self._engine.cursor().execute(f"DETACH {lake.alias}")
-                del self._lakes[pool_id]
+    def _detach_unused(self, most: int) -> None:
+        """Those that were used longest ago, and are not now."""
+        unused = [pool_id for pool_id, lake in self._lakes.items() if lake.users == 0]
+        for pool_id in unused[:most]:
+            self._engine.cursor().execute(f"DETACH {self._lakes.pop(pool_id).alias}")
 
 
 class LakeReader:

@@ -3,7 +3,8 @@ until small files are made one again.
 
 The recipe was measured over a thousand pushes (docs/adr/0002-ducklake.md): free the inlined deletions,
 make the small files one, sorted by key, rewrite big files of which more than a fifth is deleted, expire
-old versions, remove what nothing refers to any more. The caller holds the lake's writer lock.
+old versions, remove what nothing refers to any more. What is due is told by the catalog alone, so that no
+restart forgets it. Who changes anything holds the lake's writer lock.
 """
 
 from __future__ import annotations
@@ -11,54 +12,80 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 import duckdb
 
 from headrace.conversion import literal, quoted
-from headrace.model import CHANGE_DATE, Table, fold
-from headrace.tables.catalog import Lake, table_name
+from headrace.model import CHANGE_DATE, Table, TableRef, fold
+from headrace.tables import Chores
+from headrace.tables.catalog import BOOKS, Lake, alive, asked, ref_of, table_name
 from headrace.tables.committing import transaction
 from headrace.tables.inlining import rows_as_files
 from headrace.tables.written import sync_files
 
 _SMALL_BYTES = 256 << 10
-_LARGEST_BYTES = 256 << 20
+_LARGE_BYTES = 16 << 20
+"""A file of so many bytes is made one with no other any more."""
+
 _REWRITE_SHARE = 0.2
 _READERS_GRACE = "1 hour"
 """A query that began on a version may go on reading its files for so long."""
 
+_INLINED = "ducklake_inlined_delete_"
+"""With the id of a table: where the catalog keeps its deletions."""
+
+_ASKED_AT_ONCE = 400
+"""SQLite takes 500 parts of one query."""
+
 
 class Upkeep:
-    """``keep_days``: how long old versions stay readable."""
+    """``keep_days``: how long old versions stay readable. ``loads``: so many of a table, and it is due."""
 
-    def __init__(self, *, keep_days: float) -> None:
+    def __init__(self, *, keep_days: float, loads: int) -> None:
         self._keep = f"INTERVAL {round(keep_days * 86400)} SECOND"
+        self._loads = loads
 
-    def run(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
-        """One round for one table and for the versions of its lake; changes no row."""
+    def chores(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Chores:
+        """Only the bare catalog is asked: that may be done beside a load."""
+        files, loads = _files(cursor, lake), _loads_with_deletions(cursor, lake)
+        due = {
+            ref
+            for ref, (table_id, of_table) in files.items()
+            if _small([f.bytes for f in of_table]) >= max(2, self._loads)
+            or any(f.worn for f in of_table)
+            or loads.get(table_id, 0) >= self._loads
+        }
+        return Chores(tuple(due), len(self._old_versions(cursor, lake)) >= self._loads)
+
+    def tidy(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
+        """One round for one table; changes no row."""
         name, data = literal(lake.alias), lake.files.data
         with transaction(cursor, data):
             cursor.execute(f"CALL ducklake_flush_inlined_data({name})")
         if table.column("filename"):  # ours hides the engine's own, by which the small files are chosen
-            self._rewrite(cursor, lake, table, share=0.0)
-            with transaction(cursor, data):
-                cursor.execute(
-                    f"CALL ducklake_merge_adjacent_files({name}, {literal(table.ref.name)}, "
-                    f"schema => {_schema(table)})"
-                )
+            self._make_one(cursor, lake, table.ref)
         else:
             self._compact(cursor, lake, table)
-            self._rewrite(cursor, lake, table, share=_REWRITE_SHARE)
-        self._expire(cursor, lake)
+            self._rewrite(cursor, lake, table.ref, share=_REWRITE_SHARE)
 
-    def _rewrite(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table, *, share: float) -> None:
+    def _make_one(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> None:
+        """All files of a table, by the engine's own means: it merges none of which rows are deleted."""
+        self._rewrite(cursor, lake, ref, share=0.0)
+        with transaction(cursor, lake.files.data):
+            cursor.execute(
+                f"CALL ducklake_merge_adjacent_files({literal(lake.alias)}, {literal(ref.name)}, "
+                f"schema => {_schema(ref)})"
+            )
+
+    def _rewrite(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef, *, share: float) -> None:
         """Files of which more than this share of rows is deleted, without those rows."""
         with transaction(cursor, lake.files.data):
             cursor.execute(
-                f"CALL ducklake_rewrite_data_files({literal(lake.alias)}, {literal(table.ref.name)}, "
-                f"schema => {_schema(table)}, delete_threshold => {share})"
+                f"CALL ducklake_rewrite_data_files({literal(lake.alias)}, {literal(ref.name)}, "
+                f"schema => {_schema(ref)}, delete_threshold => {share})"
             )
 
     def _compact(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
@@ -82,23 +109,19 @@ class Upkeep:
             if rows:
                 cursor.execute(
                     f"CALL ducklake_add_data_files({literal(lake.alias)}, {literal(table.ref.name)}, "
-                    f"{literal(str(target))}, schema => {_schema(table)}, hive_partitioning => false)"
+                    f"{literal(str(target))}, schema => {_schema(table.ref)}, hive_partitioning => false)"
                 )
             sync_files([target], data)
         if not rows:
             target.unlink()
 
-    def _expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    def expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+        """Drop versions that are old, and the files that nobody needs any more."""
         name, books = literal(lake.alias), f"__ducklake_metadata_{lake.alias}"
-        # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past;
-        # a version is old since the next one: until then it was the table, and the next may be undone
-        old = cursor.execute(
-            f"SELECT snapshot_id FROM {books}.ducklake_snapshot "
-            "QUALIFY lead(snapshot_time::TIMESTAMPTZ) OVER (ORDER BY snapshot_id) "
-            f"< now() - {self._keep}"
-        ).fetchall()
-        if old:
-            versions = ", ".join(str(version) for (version,) in old)
+        if _count_of_receipt_files(cursor, lake) >= max(2, self._loads):
+            self._make_one(cursor, lake, TableRef("loads", BOOKS))
+        if old := self._old_versions(cursor, lake):
+            versions = ", ".join(map(str, old))
             cursor.execute(f"CALL ducklake_expire_snapshots({name}, versions => [{versions}])")
         cursor.execute(
             f"UPDATE {books}.ducklake_files_scheduled_for_deletion "
@@ -111,9 +134,80 @@ class Upkeep:
         cursor.execute(f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '1 day')")
         _remove_empty_folders(lake.files.data / "up")
 
+    def _old_versions(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Sequence[int]:
+        # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past;
+        # a version is old since the next one: until then it was the table, and the next may be undone
+        old = cursor.execute(
+            f"SELECT snapshot_id FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot "
+            "QUALIFY lead(snapshot_time::TIMESTAMPTZ) OVER (ORDER BY snapshot_id) "
+            f"< now() - {self._keep}"
+        ).fetchall()
+        return [version for (version,) in old]
 
-def _schema(table: Table) -> str:
-    return literal(table.ref.connection_id or "main")
+
+@dataclass(frozen=True)
+class _File:
+    """A data file of a table as it is now; ``deleted``: of its rows, as far as files say so."""
+
+    bytes: int
+    rows: int
+    deleted: int
+
+    @property
+    def worn(self) -> bool:
+        """Small ones go by themselves."""
+        return self.bytes > _SMALL_BYTES and self.deleted > _REWRITE_SHARE * self.rows
+
+
+def _files(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> dict[TableRef, tuple[int, list[_File]]]:
+    """Of every table its id and its files, the smallest first."""
+    rows = asked(
+        cursor,
+        lake,
+        "SELECT s.schema_name, t.table_name, t.table_id, f.file_size_bytes, f.record_count, d.delete_count "
+        "FROM ducklake_data_file f "
+        f"JOIN ducklake_table t ON t.table_id = f.table_id AND {alive('t')} "
+        f"JOIN ducklake_schema s ON s.schema_id = t.schema_id AND {alive('s')} "
+        f"LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id AND {alive('d')} "
+        f"WHERE {alive('f')} AND s.schema_name <> '{BOOKS}' ORDER BY f.file_size_bytes",
+    )
+    found: dict[TableRef, tuple[int, list[_File]]] = {}
+    for schema, name, id, size, records, deleted in rows:
+        _, files = found.setdefault(ref_of(schema, name), (int(id), []))
+        files.append(_File(int(size), int(records), int(deleted or 0)))
+    return found
+
+
+def _count_of_receipt_files(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> int:
+    """Every round of upkeep leaves one."""
+    [(count,)] = asked(
+        cursor,
+        lake,
+        f"SELECT count(*) FROM ducklake_data_file f JOIN ducklake_table t ON t.table_id = f.table_id "
+        f"JOIN ducklake_schema s ON s.schema_id = t.schema_id AND s.schema_name = '{BOOKS}' "
+        f"WHERE {alive('f')} AND {alive('t')}",
+    )
+    return int(count)
+
+
+def _loads_with_deletions(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> dict[int, int]:
+    """By the id of a table, how many loads have left deletions in the catalog."""
+    names = asked(
+        cursor, lake, f"SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '{_INLINED}*'"
+    )
+    ids = [int(name.removeprefix(_INLINED)) for (name,) in names]
+    found: dict[int, int] = {}
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        parts = (
+            f"SELECT {id}, count(DISTINCT begin_snapshot) FROM {_INLINED}{id}"
+            for id in ids[start : start + _ASKED_AT_ONCE]
+        )
+        found |= {int(id): int(loads) for id, loads in asked(cursor, lake, " UNION ALL ".join(parts))}
+    return found
+
+
+def _schema(ref: TableRef) -> str:
+    return literal(ref.connection_id or "main")
 
 
 def _remove_empty_folders(top: Path) -> None:
@@ -125,16 +219,23 @@ def _remove_empty_folders(top: Path) -> None:
 
 
 def _small_files(cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> Sequence[str]:
-    """Ascending while a file is small or at most twice what was picked: sizes stay geometric."""
+    """The files that are to be made one."""
     files = cursor.execute(
         f"SELECT data_file, data_file_size_bytes FROM ducklake_list_files({literal(lake.alias)}, "
-        f"{literal(table.ref.name)}, schema => {_schema(table)}) ORDER BY 2"
+        f"{literal(table.ref.name)}, schema => {_schema(table.ref)}) ORDER BY 2"
     ).fetchall()
-    picked: list[str] = []
+    return [path for path, _ in files[: _small([size for _, size in files])]]
+
+
+def _small(sizes: Sequence[int]) -> int:
+    """How many of the files, the smallest first, are to be made one.
+
+    A file joins while it is small or no larger than those before it together: so sizes double, and a row is
+    written again only that often.
+    """
     total = 0
-    for path, size in files:
-        if not (size <= _SMALL_BYTES or size <= 2 * total) or total + size > _LARGEST_BYTES:
-            break
-        picked.append(path)
+    for number, size in enumerate(sizes):
+        if size > _LARGE_BYTES or (number and size > max(_SMALL_BYTES, total)):
+            return number
         total += size
-    return picked
+    return len(sizes)

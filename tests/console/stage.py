@@ -86,6 +86,7 @@ class Stage:
             "jobs": self.at("/jobs"),
             "job": self.at(f"/jobs/{jobs['updated']}"),
             "job-new": self.at(f"/jobs/{jobs['new']}"),
+            "job-clone": self.at(f"/jobs/{jobs['failed']}/clone"),
             "job-undo": self.at(f"/jobs/{jobs['updated']}/undo"),
             "job-failed": self.at(f"/jobs/{jobs['failed']}"),
             "errors": self.at(f"/jobs/{jobs['rejects']}/rejects"),

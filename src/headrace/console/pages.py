@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI
 
 from headrace.console import (
     admin,
+    again,
     following,
     importing,
     job,
@@ -54,9 +55,10 @@ PAGES = (
     Page("GET", _JOB, job.get_job, READ, "jobs", template="job.html", live="job_live.html"),
     Page("POST", _JOB + "/execute", job.execute_job, PUSH, "jobs"),
     Page("POST", _JOB + "/delete", job.delete_job, PUSH, "jobs"),
-    Page("POST", _JOB + "/clone", job.clone_job, PUSH, "jobs"),
+    Page("GET", _JOB + "/clone", again.clone_page, PUSH, "jobs", template="clone.html"),
+    Page("POST", _JOB + "/clone", again.clone_job, PUSH, "jobs"),
     Page("POST", _JOB + "/cancel", job.cancel_job, PUSH, "jobs"),
-    Page("POST", _JOB + "/retry", job.retry_job, PUSH, "jobs"),
+    Page("POST", _JOB + "/retry", again.retry_job, PUSH, "jobs"),
     Page("GET", _JOB + "/undo", undo.preview_undo, PUSH, "jobs", template="undo.html"),
     Page("POST", _JOB + "/undo", undo.undo_job, PUSH, "jobs"),
     Page("POST", _JOB + "/chunks", job.push_chunk, PUSH, "jobs"),

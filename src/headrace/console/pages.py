@@ -87,6 +87,8 @@ PAGES = (
     Page("POST", _KEY + "/enable", admin.enable_key, ADMIN, "keys"),
     Page("POST", _KEY + "/revoke", admin.revoke_key, ADMIN, "keys"),
     Page("GET", ROOT + "/upkeep", upkeep.list_stored, ADMIN, "upkeep", template="upkeep.html"),
+    Page("GET", ROOT + "/gc", upkeep.foresee_retention, ADMIN, "upkeep", template="old.html"),
+    Page("POST", ROOT + "/gc", upkeep.run_retention, ADMIN, "upkeep"),
     Page("GET", ROOT + "/settings", admin.list_settings, ADMIN, "settings", template="settings.html"),
     Page("GET", ROOT + "/audit", admin.read_audit, ADMIN, "audit", template="audit.html"),
     Page("GET", ROOT + "/{rest:path}", signing.no_page, ANY, ""),

@@ -87,7 +87,7 @@ class Stage:
             "job": self.at(f"/jobs/{jobs['updated']}"),
             "job-new": self.at(f"/jobs/{jobs['new']}"),
             "job-clone": self.at(f"/jobs/{jobs['failed']}/clone"),
-            "job-undo": self.at(f"/jobs/{jobs['updated']}/undo"),
+            "job-undo": self.at(f"/jobs/{jobs['long']}/undo"),
             "job-failed": self.at(f"/jobs/{jobs['failed']}"),
             "errors": self.at(f"/jobs/{jobs['rejects']}/rejects"),
             "tables": self.at("/tables"),

@@ -98,6 +98,13 @@ class ColumnKind(StrEnum):
     UNKNOWN = "UNKNOWN"  # not one value yet: takes any type
 
 
+DECLARED_KINDS = (
+    *(ColumnKind.STRING, ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.BOOLEAN),
+    *(ColumnKind.DATE, ColumnKind.TIME, ColumnKind.DATETIME),
+)
+"""Those that a client may declare."""
+
+
 @dataclass(frozen=True)
 class ColumnType:
     """What a table stores. ``precision`` and ``scale`` belong to DECIMAL alone."""

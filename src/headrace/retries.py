@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -32,8 +33,8 @@ from headrace.model import (
 from headrace.pushes import Pushes, follow_up, not_honoured, refuse_delete, refuse_without_keys
 from headrace.staging import Stager
 
-Changes = Mapping[str, Any]
-"""Fields of a PushSpec; of ``csv`` only what is said changes."""
+Change = Callable[[PushSpec], PushSpec]
+"""What becomes of a request."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +45,23 @@ class Retries:
     pushes: Pushes
     on_chunk: Callable[[Chunk], None]
 
-    def clone(self, pool_id: str, job_id: str, changes: Changes, by: Key) -> Job:
-        """A NEW job that asks for the same, but for the changes; it has no chunks. Raises InvalidRequest."""
+    def clone(self, pool_id: str, job_id: str, change: Change, by: Key) -> Job:
+        """A NEW job that asks for the same, but for the change; it has no chunks. Raises InvalidRequest."""
         of = self.pushes.ledger_entry(pool_id, job_id)
-        return self.pushes.create(pool_id, changed(of.spec, changes), by)
+        return self.pushes.create(pool_id, change(of.spec), by)
 
-    def retry(self, pool_id: str, job_id: str, changes: Changes, by: Key) -> Job:
+    def retry(self, pool_id: str, job_id: str, change: Change, by: Key) -> Job:
         """A new job, QUEUED, with the chunks of one that ended in ERROR.
 
-        Raises NotRetryable, and InvalidRequest or ChunkUnreadable where the changes do not fit.
+        Raises NotRetryable, and InvalidRequest or ChunkUnreadable where the change does not fit.
         """
         of = self.pushes.get(pool_id, job_id)
         _refuse(of)
-        spec = changed(of.spec, changes)
+        spec = change(of.spec)
         self.pushes.admit(pool_id, spec, by)
         job = follow_up(of, spec, by)
         try:
-            taken = list(self._taken_over(of, job, NO_LABEL if "file_type" in changes else None))
+            taken = list(self._taken_over(of, job, None if spec.file_type is of.spec.file_type else NO_LABEL))
             crash_point("kept")
             self.pushes.quotas.submit()
             most = self.pushes.quotas.queued_jobs
@@ -94,7 +95,16 @@ class Retries:
             yield replace(chunk, file_type=seen.file_type)
 
 
-def changed(spec: PushSpec, changes: Changes) -> PushSpec:
+def as_it_was(spec: PushSpec) -> PushSpec:
+    return spec
+
+
+def changing(said: Mapping[str, Any]) -> Change:
+    """By fields of a PushSpec; of ``csv`` only what is said changes."""
+    return partial(changed, changes=said)
+
+
+def changed(spec: PushSpec, changes: Mapping[str, Any]) -> PushSpec:
     """Corrected columns that mark no keys do not take the keys away."""
     said = dict(changes)
     if csv := said.get("csv"):

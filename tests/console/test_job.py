@@ -119,7 +119,8 @@ def test_clone_and_delete(admin: Person, stage: Stage) -> None:
     pool = create_pool(stage.api, "cloned")
     failed = run_job(stage.api, pool, "invoices", [WRONG_DATES], fileType="CSV", tableSchema=ORDERS)["id"]
     admin.open(stage.at(f"/jobs/{failed}", pool))
-    admin.page.get_by_role("button", name="Clone").click()
+    admin.page.get_by_role("link", name="Clone", exact=True).click()
+    admin.page.get_by_role("button", name="Make a NEW job").click()
     expect(admin.page.get_by_role("status").locator(".state")).to_have_text("NEW")
     clone = admin.page.url.rpartition("/")[2]
     assert own_job(stage.api, pool, clone)["targetName"] == "invoices"

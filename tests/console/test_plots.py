@@ -32,8 +32,8 @@ def test_a_category_has_bars_from_zero() -> None:
 
 def test_a_time_has_a_line_in_its_order() -> None:
     days: list[list[object]] = [["2024-01-03", "5.00"], ["2024-01-01", "10.00"], ["2024-01-02", "0.00"]]
-    rows: list[list[object]] = [["x", *row] for row in days]
-    plot = plot_of(answer(NAME, DAY, SUM, rows=rows))
+    rows: list[list[object]] = [[*row, "x"] for row in days]
+    plot = plot_of(answer(DAY, SUM, NAME, rows=rows))
     assert isinstance(plot, LinePlot)
     assert plot.points == "0.0,0.0 500.0,100.0 1000.0,50.0"
     assert (plot.first, plot.last, plot.low, plot.high) == ("2024-01-01", "2024-01-03", 0.0, 10.0)
@@ -47,10 +47,17 @@ def test_a_time_has_a_line_in_its_order() -> None:
     ],
 )
 def test_times_with_and_without_a_zone(type: str, value: str) -> None:
-    rows: list[list[object]] = [[value, 1.5], [value, 1.5]]
+    rows: list[list[object]] = [[value, 1.5], [value.replace("2024", "2025"), 1.5]]
     plot = plot_of(answer(("at", type), ("v", "DOUBLE"), rows=rows))
     assert isinstance(plot, LinePlot)
-    assert plot.points == "0.0,100.0 0.0,100.0"  # nothing to divide by, neither way
+    assert plot.points == "0.0,100.0 1000.0,100.0"  # there is nothing to divide by
+
+
+def test_the_first_of_name_and_time_says_which_it_is() -> None:
+    rows: list[list[object]] = [["a", 1, "2024-01-01"], ["b", 2, "2024-01-01"]]
+    assert isinstance(plot_of(answer(NAME, ("n", "INTEGER"), DAY, rows=rows)), BarPlot)
+    turned: list[list[object]] = [row[::-1] for row in rows]
+    assert plot_of(answer(DAY, ("n", "INTEGER"), NAME, rows=turned)) is None  # a time that comes twice
 
 
 def test_what_is_too_much_is_left_out_and_said() -> None:

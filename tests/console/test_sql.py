@@ -143,7 +143,7 @@ def test_it_runs_without_a_script(stage: Stage) -> None:
     at = stage.at("/sql")
     with inside(stage.server, stage.reader) as client:
         form = {"csrf": proof_of(client, at), "sql": "SELECT max(id) AS top FROM orders"}
-        assert "<td>899</td>" in client.post(at, data=form).text
+        assert '<td class="num">899</td>' in client.post(at, data=form).text
         reply = client.post(at, data={**form, "sql": "SELECT * FROM payroll"})
         assert 'role="alert"' in reply.text
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import pytest
 from playwright.sync_api import Locator, expect
 
 from console.browser import Person
 from console.door import inside, proof_of
 from console.stage import LONG, Stage
-from harness import create_pool, new_key, run_job, wait_for
+from harness import create_job, create_pool, new_key, run_job, wait_for
 
 
 @pytest.fixture
@@ -70,6 +72,24 @@ def test_who_may(stage: Stage, pool: str) -> None:
         assert "/upkeep" not in client.get(stage.at("/tables")).text
         for path in (stage.at("/upkeep"), stage.at(f"/tables/{LONG}/upkeep")):
             assert client.post(path, data=proof).status_code == 403
+
+
+def test_what_is_old_goes(admin: Person, stage: Stage) -> None:
+    admin.open("/console/upkeep")
+    expect(admin.page.get_by_text("Nothing is old enough to go")).to_be_visible()
+    pool = create_pool(stage.api, "aged")
+    for _ in range(2):
+        create_job(stage.api, pool, "t")
+    with sqlite3.connect(stage.server.data_dir / "metadata.sqlite") as db:
+        old = "2020-01-01 00:00:00.000000"
+        db.execute("UPDATE jobs SET created_at = ?, modified_at = ? WHERE pool_id = ?", (old, old, pool))
+    admin.page.reload()
+    row = row_of(admin, "jobs to which nobody has pushed anything")
+    expect(row.locator("td")).to_have_text("2")
+    admin.page.once("dialog", lambda dialog: dialog.accept())
+    admin.page.get_by_role("button", name="Let go of it now").click()
+    expect(admin.page.get_by_text("Nothing is old enough to go")).to_be_visible()
+    assert stage.api.get(f"/api/v1/pools/{pool}/jobs").json() == []
 
 
 def test_many_pools_have_pages(stage: Stage) -> None:

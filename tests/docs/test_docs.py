@@ -162,7 +162,7 @@ def test_pages_of_the_console() -> None:
         (coded(row[1])[0], row[2]) for row in rows("docs/console.md") if row[0] != "page" and len(row) == 4
     }
     shown = {page for page in PAGES if page.method == "GET" and page.template and page.needs != OPEN}
-    parts = "/profile", "/versions", "/outlook"
+    parts = "/profile", "/versions", "/outlook", "/gc"
     assert written == {
         (page.path.replace(":part", ""), str(page.needs)) for page in shown if not page.path.endswith(parts)
     }

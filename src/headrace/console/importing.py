@@ -17,6 +17,7 @@ from headrace.console.job import path_of
 from headrace.errors import HeadraceError, InvalidRequest
 from headrace.guessing import CHARSETS, SEPARATORS, Looks, look_at
 from headrace.model import (
+    DECLARED_KINDS,
     ColumnCsvOptions,
     ColumnKind,
     CsvOptions,
@@ -34,11 +35,6 @@ from headrace.telling import ColumnChange, Outlook, column_changes
 from headrace.web.context import Asking, Use
 from headrace.web.jobs import TRYING
 from headrace.web.noting import Note
-
-_DECLARED = (
-    *(ColumnKind.STRING, ColumnKind.INTEGER, ColumnKind.FLOAT, ColumnKind.BOOLEAN),
-    *(ColumnKind.DATE, ColumnKind.TIME, ColumnKind.DATETIME),
-)
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class OutlookPage:
     changes: Sequence[tuple[str, str, Sequence[ColumnChange]]]
     planned: Sequence[Planned]
     reasons: Sequence[Reason]
-    kinds: Sequence[ColumnKind] = _DECLARED
+    kinds: Sequence[ColumnKind] = DECLARED_KINDS
     problem: str = ""
 
     @staticmethod
@@ -179,6 +175,6 @@ def put_schema(
 ) -> Response:
     """Types that a person has corrected; those left as they are stay guessed."""
     said = zip(column or (), kind or (), strict=True)
-    columns = [DeclaredColumn(name, ColumnKind(word)) for name, word in said if word in _DECLARED]
+    columns = [DeclaredColumn(name, ColumnKind(word)) for name, word in said if word in DECLARED_KINDS]
     use.schemas.correct(pool_id, job_id, columns)
     return Response(status_code=204)

@@ -1,6 +1,6 @@
 """One job: how far it is, what it did, what was asked, and what can be done with it.
 
-``undo.py`` has what takes it back.
+``again.py`` has what runs it again, ``undo.py`` what takes it back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from headrace.telling import rows_of
 from headrace.web import wire
 from headrace.web.context import Asking, Use
 from headrace.web.ends import TAKING_BACK
-from headrace.web.noting import Note
 from headrace.web.receiving import receive
 
 
@@ -106,8 +105,7 @@ def actions_of(job: Job, chunks: Sequence[Chunk]) -> list[Action]:
         found.append(Action("Retry", f"{at}/retry", strong=True))
     if job.status is JobStatus.DONE and not (job.undone_at or job.undo_began_at):
         found.append(Action("Undo", f"{at}/undo", opens=True))
-    if job.status.final:
-        found.append(Action("Clone", f"{at}/clone"))
+    found.append(Action("Clone", f"{at}/clone", opens=True))
     if job.deleted_at is None:
         found.append(Action("Delete", f"{at}/delete", asks=_DELETING[job.status]))
     return found
@@ -142,20 +140,6 @@ def execute_job(pool_id: str, job_id: str, use: Use, order: Annotated[str, Form(
 def delete_job(pool_id: str, job_id: str, use: Use) -> Response:
     job = use.pushes.get(pool_id, job_id)
     use.pushes.delete(pool_id, job_id)
-    return see(path_of(job))
-
-
-def clone_job(pool_id: str, job_id: str, use: Use, key: Asking, note: Note) -> Response:
-    """A NEW job that asks for the same; its chunks are to be sent anew."""
-    clone = use.retries.clone(pool_id, job_id, {}, key)
-    note.subject = clone.id
-    return see(path_of(clone))
-
-
-def retry_job(pool_id: str, job_id: str, use: Use, key: Asking, note: Note) -> Response:
-    """A new job with the chunks of this one, as it was; ``rejects.py`` has the one with a correction."""
-    job = use.retries.retry(pool_id, job_id, {}, key)
-    note.subject = job.id
     return see(path_of(job))
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from headrace.console.showing import numeric
 from headrace.tables import Answer
 
 _MOST_BARS = 30
 _MOST_POINTS = 500
-_NUMBER = re.compile(r"(U?(TINY|SMALL|HUGE|BIG)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\))$")
 _TIME = re.compile(r"(DATE|TIMESTAMP.*)$")
+_TEXT = "VARCHAR"
 
 WIDTH, HEIGHT = 1000.0, 100.0
 """Of the SVG, which is stretched to the page."""
@@ -57,16 +58,17 @@ class LinePlot(Plot):
 
 
 def plot_of(answer: Answer) -> Plot | None:
-    """By its first column of times, else of texts, and its first one of numbers; None without both."""
+    """By its first column of times or texts, and its first one of numbers; None without both."""
     types = [type for _, type in answer.columns]
-    time, text, number = (_first(types, wanted) for wanted in (_TIME, re.compile("VARCHAR$"), _NUMBER))
-    if number is None or (time is None and text is None):
+    name = _first(types, lambda type: type == _TEXT or _TIME.match(type) is not None)
+    number = _first(types, numeric)
+    if name is None or number is None:
         return None
-    return _bars(answer, text, number) if time is None else _line(answer, time, number)
+    return (_bars if types[name] == _TEXT else _line)(answer, name, number)
 
 
-def _first(types: Sequence[str], wanted: re.Pattern[str]) -> int | None:
-    return next((at for at, type in enumerate(types) if wanted.match(type)), None)
+def _first(types: Sequence[str], wanted: Callable[[str], bool]) -> int | None:
+    return next((at for at, type in enumerate(types) if wanted(type)), None)
 
 
 def _drawable(rows: Sequence[Sequence[object]], x: int, y: int) -> Iterator[tuple[str, float]]:
@@ -87,8 +89,7 @@ def _number(value: object) -> float | None:
 # -- bars ----------------------------------------------------------------------------------------------
 
 
-def _bars(answer: Answer, x: int | None, y: int) -> BarPlot | None:
-    assert x is not None
+def _bars(answer: Answer, x: int, y: int) -> BarPlot | None:
     pairs = list(_drawable(answer.rows[:_MOST_BARS], x, y))
     if not pairs:
         return None
@@ -111,9 +112,10 @@ def _share(value: float, low: float, high: float) -> float:
 
 
 def _line(answer: Answer, x: int, y: int) -> LinePlot | None:
+    """None where a time comes twice, too: such rows are no line."""
     pairs = _drawable(answer.rows[:_MOST_POINTS], x, y)
     found = sorted((at, text, value) for text, value in pairs if (at := _seconds(text)) is not None)
-    if len(found) < 2:
+    if len(found) < 2 or len({at for at, _, _ in found}) < len(found):
         return None
     times, texts, values = zip(*found, strict=True)
     name, of, left_out = answer.columns[x][0], answer.columns[y][0], len(answer.rows) - len(found)

@@ -19,7 +19,7 @@ from headrace.model import CsvOptions, Job, JobStatus, Permission
 from headrace.permissions import effective
 from headrace.rejected import Alike, Reason, ToldReject
 from headrace.replays import Corrections
-from headrace.retries import retryable
+from headrace.retries import as_it_was, retryable
 from headrace.web.context import Asking, Offset, Use
 from headrace.web.jobs import RejectFormat, get_rejects
 
@@ -124,10 +124,9 @@ def replay_rejects(
     chosen = _chosen(use.pushes.reasons_of(pool_id, job_id), Alike(code, column or None), fix)
     if job.status is JobStatus.DONE:
         return see(path_of(use.replays.replay(pool_id, job_id, _corrections(job, chosen), key)))
-    spec = chosen.of_spec(job.spec) if chosen else job.spec
-    changes = {"csv": spec.csv, "columns": spec.columns}
+    change = chosen.of_spec if chosen else as_it_was
     again = use.retries.retry if retryable(job) else use.retries.clone
-    return see(path_of(again(pool_id, job_id, changes, key)))
+    return see(path_of(again(pool_id, job_id, change, key)))
 
 
 def _corrections(job: Job, chosen: Fix | None) -> Corrections:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
+_NUMBER = re.compile(r"(U?(TINY|SMALL|HUGE|BIG)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\(.*\))$")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def number(value: int | None) -> str:
     """With thin spaces between thousands; nothing is a dash."""
     return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def numeric(type: str) -> bool:
+    """Whether values of this type of the engine are numbers."""
+    return _NUMBER.match(type) is not None
 
 
 def figure(value: float) -> str:
@@ -62,6 +69,7 @@ def segment(name: object) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "number": number,
+    "numeric": numeric,
     "figure": figure,
     "size": size,
     "duration": duration,

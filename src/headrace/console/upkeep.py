@@ -1,8 +1,8 @@
-"""What pools take on the disk, and their upkeep, for administrators."""
+"""What pools take on the disk, their upkeep, and what is old enough to go: for administrators."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,6 +14,7 @@ from headrace.console.rendering import see
 from headrace.console.sessions import ROOT
 from headrace.console.showing import segment
 from headrace.model import Key, Pool
+from headrace.retention import Kind
 from headrace.tables import Stored
 from headrace.web.api import READING, UPKEEP
 from headrace.web.context import Asking, Offset, Services, Use
@@ -90,3 +91,24 @@ async def maintain_table(pool_id: str, name: str, use: Use, connection: str | No
 
 def _see(pool_id: str) -> Response:
     return see(f"{ROOT}/pools/{segment(pool_id)}/upkeep")
+
+
+# -- what is old ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OldPage:
+    """A part of a page that comes later: it looks into many pools. Only what there is."""
+
+    found: Mapping[Kind, int]
+
+
+async def foresee_retention(use: Use) -> OldPage:
+    found = await to_thread.run_sync(use.retention.foreseen, limiter=UPKEEP)
+    return OldPage({kind: count for kind, count in found.items() if count})
+
+
+async def run_retention(use: Use) -> Response:
+    """Let go of it now, as the server does by itself every hour."""
+    await to_thread.run_sync(use.retention.sweep, limiter=UPKEEP)
+    return see(f"{ROOT}/upkeep")

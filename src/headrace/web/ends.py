@@ -9,6 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi.responses import JSONResponse
 
 from headrace.model import JobStatus, Undoing, UndoneTable
+from headrace.retries import changing
 from headrace.web import wire
 from headrace.web.api import whole_job
 from headrace.web.context import Asking, IdempotencyKey, Services, Use
@@ -32,7 +33,7 @@ def retry_job(
     pool_id: str, job_id: str, use: Use, key: Asking, sent: wire.Changes | None = None
 ) -> JSONResponse:
     """Run a job in ERROR again, once, with its chunks and other options if need be: the new one is QUEUED."""
-    job = use.retries.retry(pool_id, job_id, wire.to_changes(sent), key)
+    job = use.retries.retry(pool_id, job_id, changing(wire.to_changes(sent)), key)
     return JSONResponse(whole_job(use, job), status_code=201)
 
 
@@ -40,7 +41,7 @@ def clone_job(
     pool_id: str, job_id: str, use: Use, key: Asking, sent: wire.Changes | None = None
 ) -> JSONResponse:
     """A NEW job like this one, with other options if need be, and without chunks."""
-    job = use.retries.clone(pool_id, job_id, wire.to_changes(sent), key)
+    job = use.retries.clone(pool_id, job_id, changing(wire.to_changes(sent)), key)
     return JSONResponse(whole_job(use, job), status_code=201)
 
 

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers faults programs soak names undos damage fuzz cuts slow-clients screenshots clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers faults programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -115,6 +115,11 @@ undos: setup
 FILES ?= 10000
 damage: setup
 	HEADRACE_DAMAGED_FILES=$(FILES) $(BIN)/python -m pytest tests/engine/test_damaged_parquet.py $(ARGS)
+
+# Whether quick tests notice every small change of a module: make mutants ARGS=permissions
+mutants: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 # Pictures of the console's pages for the documents
 screenshots: setup

@@ -16,6 +16,7 @@ import duckdb
 import structlog
 
 from headrace import __version__
+from headrace.errors import DatabaseUnreachable
 from headrace.metadata import Metadata
 from headrace.model import JobStatus, now
 from headrace.observing import Ended, Maintained, Observation, Undone
@@ -103,7 +104,6 @@ class Gauges:
 
     def _looked_up(self) -> Iterator[Gauge]:
         yield "headrace_build_info", (__version__, duckdb.__version__, platform.python_version()), 1
-        yield from self._queue()
         disk, process = self._overview.disk(), self._process
         yield "headrace_disk_free_bytes", (), disk.free
         yield "headrace_disk_total_bytes", (), disk.total
@@ -112,7 +112,14 @@ class Gauges:
         yield "headrace_workers_alive", (), process.workers_alive()
         yield "headrace_sql_children", (), process.sql_children()
         yield "headrace_sql_running", (), process.sql_running()
-        yield from self._pools()
+        yield from self._of_the_metadata()
+
+    def _of_the_metadata(self) -> Iterator[Gauge]:
+        """None of them while the database is away: all the others are told."""
+        try:
+            yield from [*self._queue(), *self._pools()]
+        except DatabaseUnreachable:
+            log.warning("gauges of the queue and the lakes are missing: the database is away")
 
     def _queue(self) -> Iterator[Gauge]:
         waiting = self._metadata.jobs.waiting()

@@ -31,6 +31,7 @@ from headrace.permissions import Rule
 from headrace.settings import OF_CLIENTS, Settings
 from headrace.web.routes import ROUTES
 from headrace.web.rules import OPEN
+from mutants import page as mutants
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -192,6 +193,13 @@ def test_metrics() -> None:
         for kind, metrics in kinds
         for metric in metrics
     ]
+
+
+def test_the_page_of_mutants_says_what_was_found() -> None:
+    found = mutants.read()
+    assert document("docs/mutants.md") == mutants.page(found)
+    assert "not explained" not in document("docs/mutants.md")
+    assert all(result.killed >= 0.8 * result.mutants for result in found.values())
 
 
 def test_rules_of_access() -> None:

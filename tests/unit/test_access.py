@@ -28,7 +28,8 @@ class Door:
         self.ring = KeyRing(metadata)
         self.tokens = Tokens(metadata, lifetime=DAY, key_life=DAY)
         self.used: list[Key] = []
-        self.authenticate = Access(metadata, self.tokens, self.used.append).authenticate
+        access = Access(metadata, self.tokens, self.used.append)
+        self.authenticate, self.by_secret = access.authenticate, access.by_secret
         self.create = self.ring.create
 
 
@@ -150,6 +151,44 @@ def test_both_secrets_of_a_rotated_key_open(door: Door) -> None:
         with pytest.raises(Unauthorized, match="not known"):
             door.authenticate(f"Bearer {gone}")
     door.authenticate(f"Bearer {newest}")
+
+
+@pytest.mark.parametrize(
+    ("sent", "sentence"),
+    [
+        ("AppKey", "The Authorization header must read 'AppKey <key>' or 'Bearer <key>'."),
+        ("Token x", "The Authorization header must read 'AppKey <key>' or 'Bearer <key>'."),
+        ("AppKey hr_app_unknown", "This key is not known here."),
+        ("Bearer {application}", "This is a key of the application kind: send it with the other scheme."),
+        ("AppKey {personal}", "This is a key of the personal kind: send it with the other scheme."),
+        ("Bearer {client}", "This is the secret of a client: get a token for it at /oauth2/token."),
+    ],
+)
+def test_who_is_refused_hears_what_to_do(door: Door, sent: str, sentence: str) -> None:
+    secrets = {str(kind): door.create(str(kind), kind, [PUSH], None)[1] for kind in KeyKind}
+    with pytest.raises(Unauthorized) as refused:
+        door.authenticate(sent.format(**secrets))
+    assert refused.value.message == sentence
+    assert door.used == []
+
+
+def test_a_secret_that_a_person_types(door: Door) -> None:
+    made, secret = door.create("a key", PERSONAL, [PUSH], None)
+    assert door.by_secret(f" {secret}\n").id == made.id
+    assert [key.id for key in door.used] == [made.id]
+    with pytest.raises(Unauthorized):
+        door.by_secret(secret[:-1])
+
+
+def test_what_only_looks_like_a_password_is_none(door: Door) -> None:
+    _, secret = door.create("a key", APPLICATION, [PUSH], None)
+    good = basic("somebody", secret)
+    assert door.authenticate(good, basic=True).name == "a key"
+    for bad in (basic("some:body", secret), f"{good[:20]}!{good[20:]}", good[:-3]):
+        with pytest.raises(Unauthorized):
+            door.authenticate(bad, basic=True)
+    with pytest.raises(Unauthorized):
+        door.authenticate(good)
 
 
 # -- scrapers of metrics -------------------------------------------------------------------------------

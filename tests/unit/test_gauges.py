@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
+from headrace.errors import DatabaseUnreachable
 from headrace.gauges import (
     KEEP_S,
     LOOK_S,
@@ -189,6 +190,20 @@ def test_the_largest_pools_have_figures_of_their_own(world: World) -> None:
     assert len(shown) == POOLS_SHOWN + 1
     assert {OTHERS, "001", "050", f"{POOLS_SHOWN + 2:03}"} <= shown
     assert world.value("headrace_lake_bytes", OTHERS, "current") == 3
+
+
+def test_while_the_database_is_away_the_others_are_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseUnreachable
+
+    monkeypatch.setattr(world.metadata.pools, "list", away)
+    with capture_logs() as logged:
+        told = {name for name, _, _ in world.gauges.now()}
+    assert "headrace_disk_free_bytes" in told
+    assert not {name for name in told if name.startswith(("headrace_queue", "headrace_lake"))}
+    assert [line["log_level"] for line in logged] == ["warning"]
 
 
 @pytest.mark.parametrize(("status", "looked"), [(JobStatus.DONE, 2), (JobStatus.ERROR, 1)])

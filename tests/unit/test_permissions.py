@@ -180,3 +180,35 @@ def test_time_alone_ends_a_key() -> None:
     key = replace(BOUND, expires_at=now() + timedelta(hours=1))
     assert decide(key, PUSH, "p", "t").allowed
     assert decide(key, PUSH, "p", "t", at=now() + timedelta(hours=2)).rule is Rule.EXPIRED
+
+
+def test_it_ends_at_its_moment_and_not_after_it() -> None:
+    end = now() + timedelta(hours=1)
+    key = replace(BOUND, expires_at=end)
+    assert decide(key, PUSH, "p", "t", at=end - timedelta(microseconds=1)).allowed
+    assert decide(key, PUSH, "p", "t", at=end).rule is Rule.EXPIRED
+
+
+def test_who_is_let_in_to_a_pool_is_not_to_all_of_it() -> None:
+    key = key_with(ADMIN, tables=frozenset({"a", "b"}))
+    authorize(key, READ, "p")
+    with pytest.raises(Forbidden) as refused:
+        authorize(key, READ, "p", whole_pool=True)
+    assert refused.value.message == "This key is bound to the tables a, b; this concerns the whole pool."
+    assert decide(key, READ, "p", whole_pool=True).allowed is False
+    nothing = key_with(READ, tables=frozenset())
+    assert decide(nothing, READ, "p", "t").sentence == (
+        "This key is bound to the tables (none); t is none of them."
+    )
+
+
+def test_a_sentence_names_all_the_tables_and_what_binds() -> None:
+    key = key_with(READ, tables=frozenset({"b", "a"}))
+    assert decide(key, READ, "p", "a").sentence == (
+        "This key has the permission read, for every pool and the tables a, b."
+    )
+    assert decide(key, READ, whole_server=True).sentence == "This key is bound to single tables."
+
+
+def test_a_key_of_no_tables_in_particular_sees_every_table() -> None:
+    assert sees_table(key_with(READ), "any table", "and another")

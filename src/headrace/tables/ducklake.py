@@ -28,6 +28,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
+from headrace.durable import sync
 from headrace.errors import Busy, NotUndoable, TooHungry
 from headrace.model import (
     CHANGE_DATE,
@@ -282,6 +283,7 @@ class DuckLakeTables:
 
     def _attach(self, pool_id: str) -> Lake:
         files = self.files(pool_id)
+        is_new = not files.catalog.exists()
         files.data.mkdir(parents=True, exist_ok=True)
         files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
         lake = Lake("lake_" + pool_id.replace("-", ""), files, threading.RLock())
@@ -296,6 +298,9 @@ class DuckLakeTables:
             cursor.execute(f"DETACH {lake.alias}")  # or the next attempt would find the name taken
             raise
         cursor.close()
+        if is_new:  # a load syncs what is in the pool's folder, and not the folder's own name
+            sync(files.catalog.parent)
+            sync(self._root)
         return lake
 
     def _detach_unused(self, most: int) -> None:

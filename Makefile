@@ -76,9 +76,10 @@ wheel-test: setup
 ROUNDS ?= 200
 OPERATIONS ?= 400
 FLIPS ?= 40
+LOSSES ?= 12
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
-	  HEADRACE_BIT_FLIPS=$(FLIPS) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
+	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
 
 # Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
 test-scale: setup

@@ -50,9 +50,11 @@ def disk_full(error: BaseException | None) -> DiskFull | None:
     """What to say instead if this, or what it came from, means that nothing can be written any more.
 
     Engines tell it in words only; SQLite's "disk I/O error" is what opening a file with a log of its own
-    says then.
+    says then. Errors that came of each other in a circle end where it closes.
     """
-    while error is not None:
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull()
         if _FULL.search(str(error)):

@@ -30,6 +30,7 @@ from headrace.changes import Changes
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
+from headrace.durable import sync
 from headrace.faults import Faults
 from headrace.gauges import Gauges, Lakes, Process
 from headrace.histories import Histories
@@ -277,6 +278,8 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
 
     def serving(rehearsal: Rehearsal | None = None) -> Serving:
         parts = build(settings, folder, engines, rehearsal)
+        for place in (folder.parent, folder):  # what is below is synced by whoever writes it
+            sync(place)
         with _alone(engines.locks, "first key"):
             _first_key(folder, parts, announce)
         return Serving(parts, _with(parts.services))
@@ -800,6 +803,9 @@ def _first_key(folder: Path, parts: Parts, announce: Callable[[str], None]) -> N
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secret + "\n")
+        file.flush()
+        os.fsync(handle)
+    sync(folder)
     parts.services.keys.create("admin", KeyKind.APPLICATION, [Permission.ADMIN], None, secret=secret)
     announce(f"The admin key is {secret} (kept in {path})")
 

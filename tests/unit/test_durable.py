@@ -85,6 +85,12 @@ def test_a_full_disk_is_known_by_every_name(error: Exception) -> None:
     assert isinstance(disk_full(error), DiskFull)
 
 
+def test_errors_that_came_of_each_other_in_a_circle() -> None:
+    first, second = OSError(errno.EIO, "Input/output error"), ValueError()
+    assert disk_full(caused(first, caused(second, first))) is None
+    assert disk_full(caused(second, caused(first, OSError(errno.ENOSPC, "No space left on device"))))
+
+
 @pytest.mark.parametrize(
     "error", [None, ValueError(), OSError(errno.EACCES, "no"), KeyError("disk")], ids=repr
 )

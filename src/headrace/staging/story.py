@@ -61,7 +61,8 @@ def stage(task: StageTask) -> StageReport:
         if scratch.rejects.exists():
             task.rejects.parent.mkdir(parents=True, exist_ok=True)
             scratch.rejects.rename(task.rejects)
-            sync(task.rejects.parent)
+            for folder in (task.rejects.parent, task.rejects.parent.parent):
+                sync(folder)
         else:
             task.rejects.unlink(missing_ok=True)  # of an earlier try
         return report

@@ -29,6 +29,7 @@ import duckdb
 from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
+from headrace.durable import sync
 from headrace.errors import Busy, NotUndoable, TooHungry
 from headrace.locks import Locks
 from headrace.model import (
@@ -306,6 +307,7 @@ class DuckLakeTables:
 
     def _attach(self, pool_id: str) -> Lake:
         files = self.files(pool_id)
+        is_new = not files.catalog.exists()
         files.data.mkdir(parents=True, exist_ok=True)
         files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
         lake = Lake("lake_" + pool_id.replace("-", ""), files, Writer(self._locks, pool_id))
@@ -321,6 +323,9 @@ class DuckLakeTables:
             raise
         cursor.close()
         lake.catalog = files.identity()
+        if is_new:  # a load syncs what is in the pool's folder, and not the folder's own name
+            sync(files.catalog.parent)
+            sync(self._root)
         return lake
 
     def _detach_unused(self, most: int) -> None:

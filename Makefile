@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers faults programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers faults test-scale programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -79,6 +79,10 @@ FLIPS ?= 40
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
 	  HEADRACE_BIT_FLIPS=$(FLIPS) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
+
+# Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
+test-scale: setup
+	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup

@@ -45,30 +45,34 @@ class RunningServer:
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
+        name: str = "",
     ) -> None:
+        """``name``: of one of several that share a data directory."""
         self.data_dir = data_dir
         self.tls = tls
         self.options = tuple(options)
         self.env = dict(env or {})
         self.python = python
-        self.log_file = data_dir.parent / f"{data_dir.name}.log"
+        self.log_file = data_dir.parent / f"{name or data_dir.name}.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout: float = 60) -> RunningServer:
         """Returns when the server has said its URL; both of its outputs go to ``log_file``."""
         assert self.process is None, "it runs already"
-        arguments = ["serve", "--data-dir", str(self.data_dir), "--host", "127.0.0.1", "--port", "0"]
-        arguments += [*(["--tls"] if self.tls else []), *self.options]
         seen = self.log_file.stat().st_size if self.log_file.exists() else 0
         with self.log_file.open("ab") as log:
-            self.process = self._launch(arguments, log)
+            self.process = self._launch(self._arguments(), log)
         try:
             self.url = wait_for(lambda: self._ready_url(seen), timeout, "the ready line")
         except BaseException:
             self.kill()
             raise
         return self
+
+    def _arguments(self) -> list[str]:
+        arguments = ["serve", "--data-dir", str(self.data_dir), "--host", "127.0.0.1", "--port", "0"]
+        return [*arguments, *(["--tls"] if self.tls else []), *self.options]
 
     def _launch(self, arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         command = [self.python, "-m", "headrace", *arguments]
@@ -134,6 +138,19 @@ class RunningServer:
     def __exit__(self, *exc: object) -> None:
         if self.process is not None:
             self.stop()
+
+
+class RunningWorker(RunningServer):
+    """``headrace worker``, beside servers of the same data directory and database."""
+
+    def _arguments(self) -> list[str]:
+        return ["worker", "--data-dir", str(self.data_dir)]
+
+    def _ready_url(self, seen: int) -> str | None:
+        assert self.process is not None
+        text = self.log_file.read_bytes()[seen:].decode(errors="replace")
+        assert self.process.poll() is None, f"the worker ended with {self.process.returncode}:\n{text}"
+        return "no URL" if "worker is ready" in text else None
 
 
 def wait_for(look: Callable[[], T | None], timeout: float = 60, what: str = "it", every: float = 0.02) -> T:

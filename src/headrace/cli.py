@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from headrace.commands import (
 )
 from headrace.commands.ending import Commands, Stop
 from headrace.commands.settled import settled
+
+if TYPE_CHECKING:
+    from headrace.settings import Settings
 
 app = typer.Typer(
     cls=Commands,
@@ -60,15 +63,33 @@ def serve(
     tls: Annotated[
         bool | None, typer.Option("--tls/--no-tls", help="serve HTTPS, self-signed by default")
     ] = None,
+    worker: Annotated[
+        bool | None, typer.Option("--worker/--no-worker", help="stage and load here, or leave it to workers")
+    ] = None,
 ) -> None:
     """Run the server until SIGTERM; prints one line with its URL when it is ready."""
-    settings = settled(data_dir=data_dir, host=host, port=port, tls=tls)
+    settings = settled(data_dir=data_dir, host=host, port=port, tls=tls, worker=worker)
+    _until_sigterm("run", settings)
+
+
+@app.command("worker")
+def work(
+    data_dir: Annotated[Path | None, typer.Option(help="folder of the servers that it works for")] = None,
+) -> None:
+    """Stage and load what the servers of a database receive, until SIGTERM; prints a line when it is ready.
+
+    Any number of servers and workers share one data folder and the database of HEADRACE_DATABASE_URL.
+    """
+    _until_sigterm("work", settled(data_dir=data_dir))
+
+
+def _until_sigterm(what: str, settings: Settings) -> None:
     from headrace import logs, server  # noqa: PLC0415  slow to import, and most commands need none of it
 
     logs.configure(settings.log_format, settings.log_level)
 
     try:
-        server.run(settings, lambda line: print(line, flush=True))
+        getattr(server, what)(settings, lambda line: print(line, flush=True))
     except server.CannotStart as error:
         raise Stop(str(error)) from error
 

@@ -10,12 +10,14 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import structlog
 import uvicorn
@@ -34,8 +36,11 @@ from headrace.histories import Histories
 from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
 from headrace.loading import Loader, StagingFolder
+from headrace.locks import Locks, LocksOfProcess
 from headrace.logs import Logbook
 from headrace.metadata import CannotOpen, Metadata
+from headrace.metadata.advisory import AdvisoryLocks
+from headrace.metadata.signs import Hear, Listener, Sign
 from headrace.metrics import Metrics
 from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
 from headrace.observing import Observe, heard_by
@@ -65,7 +70,7 @@ from headrace.web.context import Services
 from headrace.web.limits import RequestLimits
 from headrace.web.noting import Write
 from headrace.web.routes import Application, application
-from headrace.worker import Staging, Worker
+from headrace.worker import SETTLED_S, Staging, Worker
 
 if TYPE_CHECKING:
     from headrace.traces import Traces
@@ -86,11 +91,16 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True)
 class Engines:
-    """What takes long to start, and keeps nothing: warm processes, and the engine of the lakes."""
+    """What takes long to start, and keeps nothing: warm processes, and the engine of the lakes.
+
+    ``temp`` is a folder of this process, ``locks`` are those of all processes of the installation.
+    """
 
     stager: Stager
     sandbox: Sandbox
     tables: DuckLakeTables
+    temp: Path
+    locks: Locks
 
     def forget_all(self) -> None:
         self.sandbox.forget_all()
@@ -126,6 +136,7 @@ class Parts:
     worker: Worker
     trail: Trail
     housekeeper: Housekeeper
+    signs: Listener
     services: Services
     draining: threading.Event
     listening: Listening
@@ -133,6 +144,7 @@ class Parts:
     def start(self) -> None:
         self.trail.start()
         self.worker.start()
+        self.signs.start()
         self.services.uploads.start()
         self.housekeeper.start()
 
@@ -144,6 +156,7 @@ class Parts:
         """``for_good``: the engines, too; else what they are at is waited for."""
         self.draining.set()
         tidy = self.housekeeper.stop(seconds)
+        self.signs.stop()
         self.trail.close()  # no request is left
         self.services.uploads.close()
         if not (self.worker.stop(seconds) and tidy):
@@ -162,13 +175,9 @@ class Parts:
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``announce`` gets what a person should see. Raises CannotStart."""
-    os.umask(0o077)  # rows of other people: nobody else reads the folder
-    folder = settings.data_dir.resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotStart(f"Cannot use the folder {folder}: {error.strerror}.") from error
-    with _only_server_of(folder):
+    _refuse_alone(settings)
+    folder = _own_folder(settings)
+    with _place_in(folder, settings):
         _arm(settings.crash_at)
         _allow_files(settings.max_connections + settings.max_uploads + _OWN_FILES)
         listener = _listen(settings.host, settings.port)
@@ -196,6 +205,45 @@ def run(settings: Settings, announce: Callable[[str], None]) -> None:
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when it has drained
         ready = partial(announce, f"Headrace is ready at {url}")
         _Announcing(config, ready, app.hang_up).run(sockets=[listener])
+
+
+def work(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Stage and load for the servers of an installation until SIGTERM or SIGINT. Raises CannotStart."""
+    if not settings.shared:
+        raise CannotStart("A worker needs database_url, where it meets its servers.")
+    folder, ended = _own_folder(settings), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    _arm(settings.crash_at)
+    _allow_files(_OWN_FILES)
+    few = {"worker": True, "sql_processes": 1, "sql_warm_processes": 0}  # nobody asks it anything
+    parts = build(settings.model_copy(update=few), folder)
+    parts.start()
+    announce("Headrace's worker is ready")
+    ended.wait()
+    parts.stop(settings.drain_seconds)
+
+
+def _refuse_alone(settings: Settings) -> None:
+    if not settings.worker and not settings.shared:
+        raise CannotStart("A server without a worker needs database_url, where it meets workers.")
+    if settings.test_faults and settings.shared:
+        raise CannotStart("test_faults resets a data folder: take away database_url.")
+
+
+def _own_folder(settings: Settings) -> Path:
+    os.umask(0o077)  # rows of other people: nobody else reads the folder
+    folder = settings.data_dir.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(f"Cannot use the folder {folder}: {error.strerror}.") from error
+    return folder
+
+
+def _place_in(folder: Path, settings: Settings) -> AbstractContextManager[None]:
+    """Processes that share a database share the folder, too."""
+    return nullcontext() if settings.shared else _only_server_of(folder)
 
 
 @dataclass(frozen=True)
@@ -229,7 +277,8 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
 
     def serving(rehearsal: Rehearsal | None = None) -> Serving:
         parts = build(settings, folder, engines, rehearsal)
-        _first_key(folder, parts, announce)
+        with _alone(engines.locks, "first key"):
+            _first_key(folder, parts, announce)
         return Serving(parts, _with(parts.services))
 
     if not settings.test_faults:
@@ -253,7 +302,27 @@ def _engines(settings: Settings, folder: Path) -> Engines:
         memory_mb=settings.staging_memory_mb,
         seconds=settings.staging_seconds,
     )
-    return Engines(stager, sandbox, _tables(settings, folder / "pools", sandbox))
+    locks = _locks(settings)
+    return Engines(stager, sandbox, _tables(settings, folder, sandbox, temp, locks), temp, locks)
+
+
+def _locks(settings: Settings) -> Locks:
+    if not settings.shared:
+        return LocksOfProcess()
+    try:
+        return AdvisoryLocks(settings.database_url.get_secret_value())
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from error
+
+
+@contextmanager
+def _alone(locks: Locks, what: str) -> Iterator[None]:
+    held = locks.take(what, seconds=60)
+    try:
+        yield
+    finally:
+        if held:
+            held.release()
 
 
 def build(
@@ -262,7 +331,7 @@ def build(
     engines: Engines | None = None,
     rehearsal: Rehearsal | None = None,
 ) -> Parts:
-    """The installation on one machine: SQLite or PostgreSQL, local disk, a DuckLake per pool."""
+    """A process of an installation: SQLite or PostgreSQL, files in one folder, a DuckLake per pool."""
     engines = engines or _engines(settings, folder)
     kept = Kept(
         folder,
@@ -274,21 +343,23 @@ def build(
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
     listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
     observe = listening.observe
-    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=folder / "temp" / "reduce")
+    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=engines.temp / "reduce")
     staging = _staging(settings, kept, engines, observe)
     loader = _loader(settings, kept, engines, reducer, staging, observe, rehearsal)
-    undos, changes = Undos(kept.metadata, engines.tables, observe), Changes()
+    undos, changes = Undos(kept.metadata, engines.tables, engines.locks, observe), Changes()
     trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
     retention = Retention(kept.metadata, engines.tables, kept.rejects, _keeping(settings), trail.note)
     housekeeper = Housekeeper(engines.tables, retention, kept.pool_ids, settings.upkeep_share, observe)
     worker = Worker(
         loader,
         staging,
-        stagers=settings.staging_processes,
-        loaders=settings.load_workers,
+        stagers=settings.staging_processes if settings.worker else 0,
+        loaders=settings.load_workers if settings.worker else 0,
         lease_seconds=settings.lease_seconds,
         undos=undos,
         tell=changes.tell,
+        locks=engines.locks,
+        shared=settings.shared,
         observe=observe,
         on_loaded=housekeeper.loaded,
     )
@@ -326,17 +397,30 @@ def build(
         confinement=_confinement(),
     )
     return Parts(
-        kept.metadata,
-        engines.tables,
-        engines,
-        reducer,
-        worker,
-        trail,
-        housekeeper,
-        services,
-        draining,
-        listening,
+        metadata=kept.metadata,
+        tables=engines.tables,
+        engines=engines,
+        reducer=reducer,
+        worker=worker,
+        trail=trail,
+        housekeeper=housekeeper,
+        signs=Listener(kept.metadata.engine, _hearing(worker, changes)),
+        services=services,
+        draining=draining,
+        listening=listening,
     )
+
+
+def _hearing(worker: Worker, changes: Changes) -> Hear:
+    """What other processes did is as good as done here."""
+
+    def hear(sign: Sign, pool_id: str) -> None:
+        if sign is Sign.CHUNK:
+            worker.stage_waiting()
+        worker.wake()
+        changes.tell(pool_id)
+
+    return hear
 
 
 def _noting(trail: Trail, changes: Changes) -> Write:
@@ -398,10 +482,11 @@ class Kept:
 
 
 def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables) -> None:
-    known = {pool.id for pool in metadata.pools.list()}
-    for entry in pools_folder.iterdir():
-        if entry.name not in known:
-            tables.drop_pool(entry.name)  # a crash came between its row and its files
+    there = [entry.name for entry in pools_folder.iterdir()]
+    known = {pool.id for pool in metadata.pools.list()}  # asked last: a row comes before its files
+    for name in there:
+        if name not in known:
+            tables.drop_pool(name)  # a crash came between its row and its files
 
 
 def _staging(settings: Settings, kept: Kept, engines: Engines, observe: Observe) -> Staging:
@@ -466,6 +551,7 @@ def _uploads(settings: Settings, kept: Kept, pushes: Pushes) -> Uploads:
         pushes,
         most=settings.max_unfinished_uploads,
         keep=timedelta(hours=settings.upload_hours),
+        settled_s=SETTLED_S if settings.shared else 0,
     )
 
 
@@ -483,16 +569,44 @@ def _keeping(settings: Settings) -> Keeping:
 
 
 def _temp(folder: Path) -> Path:
-    """For what engines spill; one that was killed has left something there."""
-    shutil.rmtree(folder / "temp", ignore_errors=True)
-    (folder / "temp").mkdir()
-    return folder / "temp"
+    """A folder of this process for what engines spill; those of processes that have ended go."""
+    temp = folder / "temp"
+    temp.mkdir(exist_ok=True)
+    with _flocked(temp):
+        for left in temp.iterdir():
+            with suppress(BlockingIOError), _flocked(left, fcntl.LOCK_NB):
+                shutil.rmtree(left, ignore_errors=True)
+        mine = temp / uuid4().hex
+        mine.mkdir()
+        _flock(mine)  # until the process ends
+    return mine
 
 
-def _tables(settings: Settings, pools_folder: Path, sandbox: Sandbox) -> DuckLakeTables:
+@contextmanager
+def _flocked(path: Path, how: int = 0) -> Iterator[None]:
+    handle = _flock(path, how)
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def _flock(path: Path, how: int = 0) -> int:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | how)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _tables(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, locks: Locks) -> DuckLakeTables:
     return DuckLakeTables(
-        pools_folder,
+        folder / "pools",
         memory_mb=settings.load_memory_mb,
+        temp=temp,
+        locks=locks,
         sandbox=sandbox,
         keep_versions_days=settings.keep_versions_days,
         upkeep_loads=settings.upkeep_loads,
@@ -589,9 +703,10 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     folder = settings.data_dir.resolve()
     if not (folder / "pools").is_dir():
         raise CannotStart(f"There is no server's folder at {folder}.")
-    with _only_server_of(folder):
-        sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=_temp(folder), warm=0)
-        tables = _tables(settings, folder / "pools", sandbox)
+    with _place_in(folder, settings):
+        temp = _temp(folder)
+        sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=temp, warm=0)
+        tables = _tables(settings, folder, sandbox, temp, _locks(settings))
         metadata = _metadata(settings)
         for pool in metadata.pools.list():
             for table in tables.tables(pool.id):

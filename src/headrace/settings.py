@@ -52,6 +52,10 @@ class Settings(BaseSettings):
         SecretStr(""),
         description="PostgreSQL for the metadata, postgresql://…; default: a SQLite file in the folder",
     )
+    worker: bool = Field(
+        True,
+        description="stage and load in the server; false: 'headrace worker' does, for a database_url",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     tls: bool = Field(False, description="serve HTTPS, with a self-signed certificate unless one is given")
@@ -183,6 +187,11 @@ class Settings(BaseSettings):
         if url.get_secret_value() and not url.get_secret_value().startswith("postgresql://"):
             raise ValueError("it must begin with postgresql://")
         return url
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes may serve and work on one data folder."""
+        return bool(self.database_url.get_secret_value())
 
     @property
     def database(self) -> Path | str:

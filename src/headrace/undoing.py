@@ -7,12 +7,15 @@ completed by the next start.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
 
 from headrace.crashpoints import crash_point
 from headrace.errors import NotFound, NotUndoable
+from headrace.locks import Locks
 from headrace.metadata import Metadata
 from headrace.model import Job, JobStatus, Undoing, UndoneTable, now
 from headrace.observing import Observe, Undone, unheard
@@ -25,6 +28,7 @@ log = structlog.get_logger()
 class Undos:
     metadata: Metadata
     tables: TableEngine
+    locks: Locks
     observe: Observe = unheard
 
     def undo(self, pool_id: str, job_id: str, key: str | None = None) -> Undoing:
@@ -36,15 +40,21 @@ class Undos:
         if key and job.undone_at and job.undo_key == key and (done := self.tables.undoing(pool_id, job_id)):
             return done
         _refuse(job)
-        self.metadata.undoings.begin(job, key, now())
-        crash_point("claimed")
+        with self._held(job_id) as mine:
+            if not mine:
+                raise NotUndoable(f"The job {job_id} is being undone.")
+            self.metadata.undoings.begin(job, key, now())
+            crash_point("claimed")
+            return self._undone(job)
+
+    def _undone(self, job: Job) -> Undoing:
         try:
-            undoing = self.tables.undo(pool_id, job_id, job.spec.targets)
+            undoing = self.tables.undo(job.pool_id, job.id, job.spec.targets)
         except Exception:
-            self._settle(pool_id, job_id)  # an error does not prove that nothing was committed
+            self._settle(job.pool_id, job.id)  # an error does not prove that nothing was committed
             raise
         self._finish(undoing)
-        self.observe(Undone(pool_id, job_id))
+        self.observe(Undone(job.pool_id, job.id))
         return undoing
 
     def preview(self, pool_id: str, job_id: str) -> Undoing:
@@ -54,12 +64,23 @@ class Undos:
         return self.tables.preview_undo(pool_id, job_id, job.spec.targets)
 
     def recover(self) -> None:
-        """For the start: what a crash interrupted was done, as the lake knows, or was not."""
+        """What a crash interrupted was done, as the lake knows, or was not. Nobody may be at it still."""
         for pool_id, job_id in self.metadata.undoings.under_way():
             try:
-                self._settle(pool_id, job_id)
-            except Exception:  # its tables wait for the next start; the others go on
+                with self._held(job_id) as mine:
+                    if mine:
+                        self._settle(pool_id, job_id)
+            except Exception:  # its tables wait for the next time; the others go on
                 log.exception("an interrupted undo could not be looked up", job=job_id)
+
+    @contextmanager
+    def _held(self, job_id: str) -> Iterator[bool]:
+        held = self.locks.take("undo", job_id)
+        try:
+            yield held is not None
+        finally:
+            if held:
+                held.release()
 
     def _settle(self, pool_id: str, job_id: str) -> None:
         if undoing := self.tables.undoing(pool_id, job_id):

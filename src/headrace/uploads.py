@@ -20,7 +20,7 @@ from uuid import uuid4
 import structlog
 
 from headrace.arriving import UNPACK_AT_ONCE, Arrival
-from headrace.chunks import Incoming, PartFile, PartStore
+from headrace.chunks import Incoming, PartFile, PartLock, PartStore
 from headrace.errors import (
     ChecksumMismatch,
     Conflict,
@@ -82,18 +82,28 @@ class Part:
 
 
 class Uploads:
-    """``most`` of a pool may be unfinished; each waits for ``keep`` for its next part."""
+    """``most`` of a pool may be unfinished; each waits for ``keep`` for its next part.
+
+    ``settled_s``: a file that nobody knows is a stray only after so long, for other servers make some, too.
+    """
 
     def __init__(
-        self, metadata: Metadata, parts: PartStore, pushes: Pushes, *, most: int, keep: timedelta
+        self,
+        metadata: Metadata,
+        parts: PartStore,
+        pushes: Pushes,
+        *,
+        most: int,
+        keep: timedelta,
+        settled_s: float = 0.0,
     ) -> None:
         self._metadata = metadata
         self._parts = parts
         self._pushes = pushes
         self._most = most
         self._keep = keep
-        self._locked: set[str] = set()
-        self._lock = threading.Lock()
+        self._settled_s = settled_s
+        self._locks: dict[str, PartLock] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._sweep_loop, name="uploads", daemon=True)
 
@@ -127,7 +137,7 @@ class Uploads:
         return known, known.id == upload.id
 
     def _finished_at_once(self, upload: Upload) -> Upload:
-        with self._held(upload.id):
+        with self._held(upload):
             self._finish(upload)
         return replace(upload, finished_at=now())
 
@@ -140,7 +150,7 @@ class Uploads:
         offset = self._offset(upload)
         if offset < upload.length or upload.finished_at:
             return upload, offset
-        with self._held(upload.id):
+        with self._held(upload):
             upload = self._mine(pool_id, job_id, upload_id, by)
             if not upload.finished_at:
                 self._finish(upload)
@@ -163,7 +173,7 @@ class Uploads:
         """
         upload = self._mine(pool_id, job_id, upload_id, by)
         self._pushes.open_job(pool_id, job_id, upload.type, upload.idempotency_key)
-        self._take_lock(upload_id)
+        self._take_lock(upload)
         try:
             upload = self._checked(self._mine(pool_id, job_id, upload_id, by))
             _refuse_elsewhere(upload, offset, self._offset(upload))
@@ -214,8 +224,7 @@ class Uploads:
 
     def end(self, pool_id: str, job_id: str, upload_id: str, by: Key) -> None:
         """Forget an upload that is not finished. Raises Conflict when it is a chunk, UploadLocked."""
-        self._mine(pool_id, job_id, upload_id, by)
-        with self._held(upload_id):
+        with self._held(self._mine(pool_id, job_id, upload_id, by)):
             upload = self._mine(pool_id, job_id, upload_id, by)
             if upload.finished_at:
                 raise Conflict("The upload is finished: it is a chunk of its job.")
@@ -223,7 +232,7 @@ class Uploads:
 
     def abandon(self, upload: Upload) -> None:
         """Forget an upload that nobody has heard of, unless it is a chunk already."""
-        with suppress(UploadLocked), self._held(upload.id):
+        with suppress(UploadLocked), self._held(upload):
             known = self._metadata.uploads.get(upload.id)
             if known and not known.finished_at:
                 self._drop(known)
@@ -316,30 +325,28 @@ class Uploads:
 
     # -- one at a time ---------------------------------------------------------------------------------
 
-    def _take_lock(self, upload_id: str) -> None:
-        """Locks go with the process, as all connections do. Raises UploadLocked."""
-        with self._lock:
-            if upload_id in self._locked:
-                raise UploadLocked
-            self._locked.add(upload_id)
+    def _take_lock(self, upload: Upload) -> None:
+        """Raises UploadLocked."""
+        self._locks[upload.id] = self._parts.lock(upload.job_id, upload.id)
 
     def _release(self, upload_id: str) -> None:
-        with self._lock:
-            self._locked.discard(upload_id)
+        if lock := self._locks.pop(upload_id, None):
+            lock.release()
 
     @contextmanager
-    def _held(self, upload_id: str) -> Iterator[None]:
-        self._take_lock(upload_id)
+    def _held(self, upload: Upload) -> Iterator[None]:
+        self._take_lock(upload)
         try:
             yield
         finally:
-            self._release(upload_id)
+            self._release(upload.id)
 
     # -- sweeping --------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Forget what a crash left, then look from time to time for what nobody goes on with."""
-        self._parts.sweep({upload.id for upload, _ in self._metadata.uploads.unfinished()})
+        known = {upload.id for upload, _ in self._metadata.uploads.unfinished()}
+        self._parts.sweep(known, older_s=self._settled_s)
         self._thread.start()
 
     def close(self) -> None:
@@ -362,7 +369,7 @@ class Uploads:
         for upload, job_takes_it in self._metadata.uploads.unfinished():
             if job_takes_it and not self._is_over(upload, at):
                 continue
-            with suppress(UploadLocked), self._held(upload.id):
+            with suppress(UploadLocked), self._held(upload):
                 self._drop(upload)
 
     def _is_over(self, upload: Upload, at: datetime) -> bool:

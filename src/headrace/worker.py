@@ -19,6 +19,7 @@ from headrace.crashpoints import crash_point
 from headrace.durable import disk_full
 from headrace.errors import Busy, ChunkFailed, HeadraceError
 from headrace.loading import Loader, StagingFolder, TakenOver
+from headrace.locks import Locks
 from headrace.metadata import Metadata
 from headrace.model import (
     STRING,
@@ -54,6 +55,9 @@ from headrace.turns import Turns
 from headrace.undoing import Undos
 
 log = structlog.get_logger()
+
+SETTLED_S = 3600.0
+"""What several processes may be at is a stray only after so long."""
 
 _IDLE_SECONDS = 1.0
 """A worker that missed a wake-up looks again after so long."""
@@ -193,22 +197,31 @@ class Worker:
         undos: Undos,
         tell: Callable[[str], None],
         on_loaded: Callable[[str], None],
+        locks: Locks,
+        shared: bool = False,
         observe: Observe = unheard,
     ) -> None:
-        """``tell`` hears of each step of a job, by its pool; ``on_loaded``, when all is done with it."""
+        """``tell`` hears of each step of a job, by its pool; ``on_loaded``, when all is done with it.
+
+        ``locks`` and, if ``shared``, the work are those of several processes. Without stagers and loaders it
+        leaves all work to them.
+        """
         self._metadata = loader.metadata
         self._loader = loader
         self._staging = staging
         self._undos = undos
         self._tell = tell
+        self._locks = locks
+        self._shared = shared
+        self._works = bool(stagers and loaders)
         self._observe = observe
         self._on_loaded = on_loaded
         self._lease = timedelta(seconds=lease_seconds)
         self._name = str(uuid4())
-        self._stagers = ThreadPoolExecutor(stagers, "stage")
+        self._stagers = ThreadPoolExecutor(max(1, stagers), "stage")
         self._turns = Turns()
-        self._threads = [threading.Thread(target=self._load_loop, name=f"load-{n}") for n in range(loaders)]
-        self._threads.append(threading.Thread(target=self._heartbeat_loop, name="heartbeat"))
+        self._loaders = [threading.Thread(target=self._load_loop, name=f"load-{n}") for n in range(loaders)]
+        self._heartbeat = threading.Thread(target=self._heartbeat_loop, name="heartbeat")
         self._wake = threading.Condition()
         self._wakes = 0
         self._stopping = threading.Event()
@@ -219,9 +232,11 @@ class Worker:
         self._staging_lock = threading.Lock()
 
     def start(self) -> None:
-        """Mend what a crash left, then begin."""
+        """Mend what a crash left, then begin; nothing if others do it."""
+        if not self._works:
+            return
         self._recover()
-        for thread in self._threads:
+        for thread in (*self._loaders, self._heartbeat):
             thread.start()
 
     def stop(self, seconds: float) -> bool:
@@ -229,13 +244,14 @@ class Worker:
         self._stopping.set()
         self.wake()
         self._stagers.shutdown(wait=False, cancel_futures=True)
+        if not self._works:
+            return True
         deadline = time.monotonic() + seconds
-        *loaders, heartbeat = self._threads
-        for thread in loaders:
+        for thread in self._loaders:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._ended.set()
-        heartbeat.join()
-        return not any(thread.is_alive() for thread in loaders)
+        self._heartbeat.join()
+        return not any(thread.is_alive() for thread in self._loaders)
 
     def await_stagers(self) -> None:
         """Returns when what is being staged has been: after ``stop``, which lets it go on."""
@@ -243,7 +259,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return all(thread.is_alive() for thread in self._threads)
+        return not self._works or all(thread.is_alive() for thread in (*self._loaders, self._heartbeat))
 
     @property
     def held(self) -> int:
@@ -252,7 +268,7 @@ class Worker:
 
     def stage(self, chunk: Chunk) -> None:
         """Stage a chunk soon; one that is being staged, once more afterwards: never twice at a time."""
-        if self._stopping.is_set():
+        if self._stopping.is_set() or not self._works:
             return
         with self._staging_lock:
             if chunk.id in self._staging_now:
@@ -312,7 +328,7 @@ class Worker:
 
     def _recover(self) -> None:
         self._undos.recover()
-        requeued = self._metadata.jobs.requeue_all()
+        requeued = 0 if self._shared else self._metadata.jobs.requeue_all()  # else by their leases
         self._sweep()
         unstaged = self._metadata.chunks.unstaged()
         for chunk in unstaged:
@@ -329,7 +345,7 @@ class Worker:
             known = [c.id for c in self._metadata.chunks.list(job_id)] if job_id in alive else []
             try:
                 self._adopt_rejects(job_id)
-                chunks.sweep(job_id, known)
+                chunks.sweep(job_id, known, older_s=SETTLED_S if self._shared else 0)
             except OSError:
                 log.exception("could not sweep", job=job_id)
         staged = list(folder.jobs())
@@ -358,7 +374,7 @@ class Worker:
 
     def _stage(self, chunk: Chunk) -> None:
         try:
-            self._staging.stage(chunk)
+            self._stage_alone(chunk)
         except Exception:  # of ours or of the moment (a lock, a full disk): it is staged again later
             log.exception("staging failed, and is tried again", chunk=chunk.id, job=chunk.job_id)
         with self._staging_lock:
@@ -369,6 +385,19 @@ class Worker:
             self.stage(chunk)
         self._tell(chunk.pool_id)
         self.wake()
+
+    def _stage_alone(self, chunk: Chunk) -> None:
+        """Unless another process does: should that die, it is looked for again."""
+        if held := self._locks.take("chunk", chunk.id):
+            try:
+                self._staging.stage(chunk)
+            finally:
+                held.release()
+
+    def stage_waiting(self) -> None:
+        """Stage what others have received."""
+        if self._works:
+            self._stage_forgotten()
 
     def _stage_forgotten(self) -> None:
         """Chunks that are received and that nobody stages: their first try failed for no fault of theirs."""
@@ -439,6 +468,7 @@ class Worker:
         while not self._ended.wait(self._lease.total_seconds() / 4):
             self._safely(self._stage_forgotten, "unstaged chunks could not be looked for")
             self._safely(self._sweep_failed, "chunks of failed jobs could not be swept")
+            self._safely(self._undos.recover, "interrupted undos could not be looked for")
             if running := list(self._running):
                 self._beat(running)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from headrace.locks import LocksOfProcess
 from headrace.model import (
     CHANGE_DATE,
     DATETIME,
@@ -157,6 +158,8 @@ def engines(disk: Path) -> Iterator[Callable[[float, int], DuckLakeTables]]:
             opened[keep_days, loads] = DuckLakeTables(
                 disk / f"{len(opened)}" / "pools",
                 memory_mb=256,
+                temp=disk / f"{len(opened)}" / "temp",
+                locks=LocksOfProcess(),
                 sandbox=sandbox,
                 keep_versions_days=keep_days,
                 upkeep_loads=loads,

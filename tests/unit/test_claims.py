@@ -147,6 +147,9 @@ def test_a_queue_has_a_bound(queue: Queue) -> None:
     assert job and queue.jobs.queue(refused.id, None, START, most=3)
 
 
+OF_THE_FEW = ("jobs_by_status", "jobs_being_undone", "jobs_pkey")
+
+
 def test_a_claim_walks_through_no_ended_job(queue: Queue) -> None:
     """However many jobs a pool has had: all that is asked is found by an index of the jobs that wait."""
     queue.push("a")
@@ -163,7 +166,7 @@ def test_a_claim_walks_through_no_ended_job(queue: Queue) -> None:
     with queue.engine.connect() as db:
         for text, values in reads:
             of_jobs = ways_to_jobs(db, text, values)
-            assert all("jobs_by_status" in way or "jobs_being_undone" in way for way in of_jobs), of_jobs
+            assert all(any(index in way for index in OF_THE_FEW) for way in of_jobs), of_jobs
 
 
 def ways_to_jobs(db: Connection, text: str, values: Any) -> list[str]:

@@ -109,7 +109,7 @@ def test_only_what_is_over_is_swept(uploads: Uploads, metadata: Metadata, parts:
     assert metadata.uploads.get(over.id) is None
     assert not parts.path("other", over.id).exists()
     age(parts, kept)
-    part_under_way = uploads._held(kept.id)
+    part_under_way = uploads._held(kept)
     with part_under_way:
         uploads.sweep()
         assert metadata.uploads.get(kept.id)

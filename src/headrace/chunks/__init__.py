@@ -48,8 +48,11 @@ class ChunkStore(Protocol):
     def jobs(self) -> Iterator[str]:
         """The jobs that have anything here."""
 
-    def sweep(self, job_id: str, chunk_ids: Iterable[str]) -> None:
-        """Forget what was received of a job without being recorded as one of ``chunk_ids``."""
+    def sweep(self, job_id: str, chunk_ids: Iterable[str], *, older_s: float = 0.0) -> None:
+        """Forget what was received of a job without being recorded as one of ``chunk_ids``.
+
+        ``older_s``: what came in the last seconds is left alone: another server may be about to record it.
+        """
 
 
 class PartFile(Protocol):
@@ -65,6 +68,11 @@ class PartFile(Protocol):
         """Keep no more than so many bytes, durably, and close."""
 
 
+class PartLock(Protocol):
+    def release(self) -> None:
+        """Once; the end of the process does it, too."""
+
+
 class PartStore(Protocol):
     """Where uploads lie that come in parts, until they are chunks."""
 
@@ -73,6 +81,9 @@ class PartStore(Protocol):
 
     def open(self, job_id: str, upload_id: str) -> PartFile:
         """Raises DiskFull below the watermark, FileNotFoundError."""
+
+    def lock(self, job_id: str, upload_id: str) -> PartLock:
+        """Nobody else of any process has it; what is not there is nobody's. Raises UploadLocked."""
 
     def path(self, job_id: str, upload_id: str) -> Path:
         """Where its bytes can be read; the size of the file is the truth about what has come."""
@@ -83,5 +94,5 @@ class PartStore(Protocol):
     def drop(self, job_id: str, upload_id: str) -> None:
         """Forget it. May be repeated."""
 
-    def sweep(self, upload_ids: Collection[str]) -> None:
-        """Forget all but these."""
+    def sweep(self, upload_ids: Collection[str], *, older_s: float = 0.0) -> None:
+        """Forget all but these; ``older_s`` as with chunks."""

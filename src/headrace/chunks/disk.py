@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -52,15 +53,17 @@ class DiskChunks:
     def jobs(self) -> Iterator[str]:
         return (path.name for path in list(self._root.iterdir()) if path.is_dir())
 
-    def sweep(self, job_id: str, chunk_ids: Iterable[str]) -> None:
+    def sweep(self, job_id: str, chunk_ids: Iterable[str], *, older_s: float = 0.0) -> None:
         folder, kept = self._root / job_id, set(chunk_ids)
         if not folder.is_dir():
             return
+        unused = is_older(folder, older_s)
         for path in list(folder.iterdir()):
-            if path.name not in kept:
+            if path.name not in kept and is_older(path, older_s):
                 path.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty
-            folder.rmdir()
+        if unused:
+            with suppress(OSError):  # not empty
+                folder.rmdir()
 
 
 class IncomingFile:
@@ -122,6 +125,14 @@ def _sync_name(path: Path) -> None:
     """That the file has this name, and its folder its own."""
     sync(path.parent)
     sync(path.parent.parent)
+
+
+def is_older(path: Path, seconds: float) -> bool:
+    """Whether so long nothing has happened to it: no byte, and no name, has come or gone."""
+    try:
+        return not seconds or path.stat().st_ctime < time.time() - seconds
+    except FileNotFoundError:
+        return False
 
 
 def translated(error: OSError) -> Exception:

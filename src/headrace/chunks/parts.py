@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from headrace.chunks.disk import translated
+from headrace.chunks.disk import is_older, translated
 from headrace.durable import sync
-from headrace.errors import DiskFull
+from headrace.errors import DiskFull, UploadLocked
 
 
 class DiskParts:
@@ -36,6 +37,12 @@ class DiskParts:
         self._refuse_when_full()
         return OpenPart(self.path(job_id, upload_id))
 
+    def lock(self, job_id: str, upload_id: str) -> FileLock:
+        try:
+            return FileLock(self.path(job_id, upload_id))
+        except BlockingIOError as error:
+            raise UploadLocked from error
+
     def path(self, job_id: str, upload_id: str) -> Path:
         return self._root / job_id / upload_id
 
@@ -48,14 +55,37 @@ class DiskParts:
         with suppress(OSError):  # others are in it
             path.parent.rmdir()
 
-    def sweep(self, upload_ids: Collection[str]) -> None:
+    def sweep(self, upload_ids: Collection[str], *, older_s: float = 0.0) -> None:
         for path in list(self._root.glob("*/*")):
-            if path.name not in upload_ids:
+            if path.name not in upload_ids and is_older(path, older_s):
                 self.drop(path.parent.name, path.name)
 
     def _refuse_when_full(self) -> None:
         if shutil.disk_usage(self._root).free < self._min_free_bytes:
             raise DiskFull
+
+
+class FileLock:
+    """The system's lock of a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises BlockingIOError."""
+        self._handle: int | None = None
+        with suppress(FileNotFoundError):
+            self._handle = os.open(path, os.O_RDONLY)
+        if self._handle is not None:
+            self._lock(self._handle)
+
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(handle)
+            raise
+
+    def release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
 
 
 class OpenPart:

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Connection, Engine, Row, bindparam, cast, fun
 from headrace.errors import JobLocked, KeyReused, TooLarge
 from headrace.metadata.codec import dump_report, read_report, read_spec
 from headrace.metadata.schema import chunks, jobs, may_still_run, uploads
+from headrace.metadata.signs import Sign, tell
 from headrace.metadata.uploads import finish, promised
 from headrace.model import Chunk, ChunkState, ChunkType, FileType, JobStatus, PushSpec, StageReport
 
@@ -74,6 +75,7 @@ class Chunks:
                 raise TooLarge(f"All chunks of a job may have {job_bytes} bytes.")
             numbered = replace(chunk, number=number + 1)
             db.execute(_ADD, vars(numbered))
+            tell(db, Sign.CHUNK, chunk.job_id)
             told = [note for note in notes if not any(line.endswith(note + _TOLD_ONCE) for line in job.logs)]
             if told:
                 lines = [f"Chunk {numbered.number} {note}{_TOLD_ONCE}" for note in told]
@@ -156,6 +158,7 @@ class Chunks:
     def _set(self, chunk_id: str, values: dict[str, Any], under: PushSpec | None) -> bool:
         one = {"chunk": chunk_id}
         with self._writes.begin() as db:
+            tell(db, Sign.JOB, select(chunks.c.job_id).where(chunks.c.id == chunk_id).scalar_subquery())
             if under is None:
                 return db.execute(_CHANGE, one | values).rowcount == 1
             if read_spec(db.execute(_SPEC, one).scalar_one()) != under:

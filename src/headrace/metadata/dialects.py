@@ -7,10 +7,22 @@ rows with ``with_for_update()``, which SQLite leaves out, and what is no row wit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, DateTime, Dialect, Integer, String, TypeDecorator, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Dialect,
+    Integer,
+    String,
+    TypeDecorator,
+    func,
+    select,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -59,4 +71,9 @@ def clock(db: Connection) -> datetime:
 def alone(db: Connection, *what: str) -> None:
     """Until the transaction ends nobody else is in one that asked for the same."""
     if db.dialect.name == "postgresql":
-        db.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("\n".join(what), 0))))
+        db.execute(select(func.pg_advisory_xact_lock(number_of(what))))
+
+
+def number_of(what: Sequence[str]) -> ColumnElement[int]:
+    """PostgreSQL's locks have numbers for names."""
+    return func.hashtextextended("\n".join(what), 0)

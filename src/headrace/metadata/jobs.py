@@ -36,6 +36,7 @@ from headrace.metadata.claims import claimable, first_free, pools_in_turn
 from headrace.metadata.codec import dump_counts, dump_spec, read_counts, read_spec
 from headrace.metadata.dialects import alone, hour_of
 from headrace.metadata.schema import chunks, jobs, may_still_run
+from headrace.metadata.signs import Sign, tell
 from headrace.model import Chunk, ChunkState, Counts, Job, JobStatus, PushSpec
 
 # asked many times in the life of a job: built once
@@ -158,6 +159,7 @@ class Jobs:
                 _refuse_beyond(db, most)
             if sent:
                 db.execute(insert(chunks), [vars(chunk) for chunk in sent])
+            tell(db, Sign.CHUNK if sent else Sign.JOB, job.id)
             return True
 
     def get(self, pool_id: str, job_id: str) -> Job | None:
@@ -222,6 +224,7 @@ class Jobs:
             queued = db.execute(_QUEUE, {"job": job_id, **change}).rowcount == 1
             if queued and most is not None:
                 _refuse_beyond(db, most)
+            tell(db, Sign.JOB, job_id)
             return queued
 
     def respecify(self, job: Job, spec: PushSpec, at: datetime) -> bool:
@@ -234,6 +237,7 @@ class Jobs:
                 return False
             db.execute(update(jobs).where(new).values(spec=dump_spec(spec), modified_at=at))
             db.execute(update(chunks).where(chunks.c.job_id == job.id).values(received))
+            tell(db, Sign.CHUNK, job.id)
         return True
 
     def claim(self, worker: str, at: datetime, lease: timedelta) -> Job | None:
@@ -256,6 +260,7 @@ class Jobs:
                 return None
             signs = {"worker": worker, "lease_until": at + lease, "last_ping": at, "modified_at": at}
             row = db.execute(_CLAIM, {"job": job_id, "now": at, **signs}).one_or_none()
+            tell(db, Sign.JOB, job_id)
             return _job(row) if row else None  # it was called off meanwhile
 
     def heartbeat(self, fences: Iterable[tuple[str, int]], at: datetime, lease: timedelta) -> None:
@@ -294,6 +299,7 @@ class Jobs:
                 "logs": [*logs, "The job was cancelled before it ran."],
             }
             db.execute(update(jobs).where(asked).values(ended))
+            tell(db, Sign.JOB, job_id)
 
     def finish(
         self,
@@ -323,6 +329,7 @@ class Jobs:
             "chunks_until": chunks_until,
         }
         with self._writes.begin() as db:
+            tell(db, Sign.JOB, job.id)
             return db.execute(_CHANGE_MINE, {"job": job.id, "held": job.fence, **change}).rowcount == 1
 
     def release(self, job_id: str, fence: int) -> bool:

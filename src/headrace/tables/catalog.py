@@ -6,7 +6,6 @@ Asked of the lake itself: information_schema would touch every attached lake.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +34,7 @@ from headrace.model import (
     fold,
 )
 from headrace.tables.lakefiles import LakeFiles
+from headrace.tables.writer import Writer
 
 BOOKS = "headrace"
 """The lake's schema for what is ours."""
@@ -55,11 +55,12 @@ _STORED = {
 
 @dataclass
 class Lake:
-    """An attached lake: its alias in the engine, its one writer lock, how many use it, when one did last."""
+    """An attached lake: its alias in the engine, its writer lock, which catalog it is, who uses it, when."""
 
     alias: str
     files: LakeFiles
-    writer: threading.RLock
+    writer: Writer
+    catalog: tuple[int, int] | None = None
     users: int = 0
     used_at: float = 0.0  # on the clock that never goes back
 

@@ -8,7 +8,8 @@ Facts that this file rests on (each was measured; docs/adr/0002-ducklake.md):
 
 * the catalog must be in WAL mode, or one reader locks the pool;
 * two writers on one lake fail at once, and a reader of its tables beside a writer has crashed the engine
-  (both share what it remembers of the schema): one lock per lake around all but what asks the bare catalog;
+  (both share what it remembers of the schema): one lock per lake around all but what asks the bare catalog,
+  held against the other processes of the installation, too;
 * the engine syncs its catalog and no Parquet file, so we do, before the commit;
 * a constant column comes from a path part ``_CELONIS_CHANGE_DATE=<value>`` without touching the file.
 """
@@ -29,6 +30,7 @@ from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
 from headrace.errors import Busy, NotUndoable, TooHungry
+from headrace.locks import Locks
 from headrace.model import (
     CHANGE_DATE,
     Receipt,
@@ -56,6 +58,7 @@ from headrace.tables.stored import stored
 from headrace.tables.transaction import commit, rehearse
 from headrace.tables.undoing import foreseen, undo, undoing_of
 from headrace.tables.upkeep import Upkeep
+from headrace.tables.writer import Writer
 from headrace.thrift import Thrift
 
 _ATTACHED_AT_ONCE = 64
@@ -69,16 +72,25 @@ _PREVIEW_PATIENCE = 30.0
 
 
 class DuckLakeTables:
-    """The ``TableEngine`` of one machine. Owns the lakes below ``root`` alone."""
+    """The ``TableEngine`` of one machine. ``locks`` are those of all processes that write below ``root``."""
 
     def __init__(
-        self, root: Path, *, memory_mb: int, sandbox: Sandbox, keep_versions_days: float, upkeep_loads: int
+        self,
+        root: Path,
+        *,
+        memory_mb: int,
+        temp: Path,
+        locks: Locks,
+        sandbox: Sandbox,
+        keep_versions_days: float,
+        upkeep_loads: int,
     ) -> None:
         self._root = root
+        self._locks = locks
         self._guard = threading.Lock()
         self._lakes: dict[str, Lake] = {}
         self._upkeep = Upkeep(keep_days=keep_versions_days, loads=upkeep_loads)
-        self._engine = _engine(memory_mb, root)
+        self._engine = _engine(memory_mb, temp)
         self._thrift = Thrift(self._engine)
         self._reader = LakeReader(self, sandbox)
         root.mkdir(parents=True, exist_ok=True)
@@ -175,8 +187,9 @@ class DuckLakeTables:
             # asked under the lock: an older claim of this job may have been committing just now
             if tried and (committed := receipt_of(cursor, lake, load.job_id)):
                 return committed
+            mine = replace(load, still_mine=lambda: _all_mine(load, lake))
             return _patiently(
-                lambda: commit(cursor, lake, load), lambda: receipt_of(cursor, lake, load.job_id)
+                lambda: commit(cursor, lake, mine), lambda: receipt_of(cursor, lake, load.job_id)
             )
 
     def preview(self, pool_id: str, load: Load) -> Preview:
@@ -190,7 +203,7 @@ class DuckLakeTables:
     def _looking(self, pool_id: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Lake]]:
         """The lake while nobody writes to it. Raises Busy."""
         with self._cursor(pool_id) as (cursor, lake):
-            if not lake.writer.acquire(timeout=_PREVIEW_PATIENCE):
+            if not lake.writer.acquire(_PREVIEW_PATIENCE):
                 raise Busy("The pool is being loaded; try again in a moment.")
             try:
                 yield cursor, lake
@@ -266,7 +279,7 @@ class DuckLakeTables:
 
     def _attached(self, pool_id: str) -> Lake:
         with self._guard:
-            lake = self._lakes.pop(pool_id, None) or self._attach(pool_id)
+            lake = self._known(pool_id) or self._attach(pool_id)
             self._lakes[pool_id] = lake  # the most recently used comes last
             lake.users += 1
             if len(self._lakes) > _ATTACHED_AT_ONCE:
@@ -280,11 +293,22 @@ class DuckLakeTables:
                 sum(not lake.users and lake.used_at < before for lake in self._lakes.values())
             )
 
+    def _known(self, pool_id: str) -> Lake | None:
+        """Unless another process has dropped the pool, and there is a new one with its id. Raises Busy."""
+        lake = self._lakes.get(pool_id)
+        if lake is None or lake.catalog == lake.files.identity():
+            return self._lakes.pop(pool_id, None)
+        if lake.users:
+            raise Busy("The pool was made anew; try again in a moment.")
+        del self._lakes[pool_id]
+        self._engine.cursor().execute(f"DETACH {lake.alias}")
+        return None
+
     def _attach(self, pool_id: str) -> Lake:
         files = self.files(pool_id)
         files.data.mkdir(parents=True, exist_ok=True)
         files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
-        lake = Lake("lake_" + pool_id.replace("-", ""), files, threading.RLock())
+        lake = Lake("lake_" + pool_id.replace("-", ""), files, Writer(self._locks, pool_id))
         cursor = self._engine.cursor()
         cursor.execute(
             f"ATTACH {literal(f'ducklake:sqlite:{files.catalog}')} AS {lake.alias} (DATA_PATH "
@@ -296,6 +320,7 @@ class DuckLakeTables:
             cursor.execute(f"DETACH {lake.alias}")  # or the next attempt would find the name taken
             raise
         cursor.close()
+        lake.catalog = files.identity()
         return lake
 
     def _detach_unused(self, most: int) -> None:
@@ -346,6 +371,12 @@ class LakeReader:
         self._sandbox.forget(self._tables.files(pool_id))
 
 
+def _all_mine(load: Load, lake: Lake) -> None:
+    """Asked last before the commit. Raises what ``still_mine`` raises, and Busy if the lock may be lost."""
+    lake.writer.check()
+    load.still_mine()
+
+
 @contextmanager
 def _undoable() -> Iterator[None]:
     try:
@@ -354,7 +385,7 @@ def _undoable() -> Iterator[None]:
         raise NotUndoable("Undoing it needs more memory than load_memory_mb.") from error
 
 
-def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:
+def _engine(memory_mb: int, temp: Path) -> duckdb.DuckDBPyConnection:
     for extension in ("ducklake", "sqlite_scanner"):
         import_extension(extension)
     engine = duckdb.connect(
@@ -364,7 +395,7 @@ def _engine(memory_mb: int, root: Path) -> duckdb.DuckDBPyConnection:
     engine.execute(
         f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false; SET TimeZone='UTC'"
     )
-    engine.execute(f"SET temp_directory={literal(str(root.parent / 'temp' / 'lake'))}")
+    engine.execute(f"SET temp_directory={literal(str(temp / 'lake'))}")
     engine.execute(f"SET ducklake_default_data_inlining_row_limit={INLINED_DELETES}")
     return engine
 

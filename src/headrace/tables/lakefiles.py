@@ -15,6 +15,14 @@ class LakeFiles:
     data: Path
     more: tuple[Path, ...] = ()
 
+    def identity(self) -> tuple[int, int] | None:
+        """Of the catalog as it is now; None: there is none. One that is made anew is another."""
+        try:
+            found = self.catalog.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
     @property
     def rejects(self) -> Path:
         """The folder of what could not be stored, beside the lake."""

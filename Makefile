@@ -85,6 +85,10 @@ faults: setup
 test-scale: setup
 	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
 
+# Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
+test-scale: setup
+	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
+
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup
 	HEADRACE_SLOW_CLIENTS=500 HEADRACE_SLOW_WINDOW=30 $(BIN)/python -m pytest -s tests/faults/test_slow_clients.py $(ARGS)

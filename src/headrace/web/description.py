@@ -168,7 +168,7 @@ TOLD: dict[Callable[..., Any], Told] = {
     api.run_query: Told(answers.QueryAnswer, errors=(errors.QueryTooLong,)),
     api.list_tables: Told(list[answers.TableAnswer]),
     api.maintain_pool: Told(list[answers.TableAnswer]),
-    api.foresee_retention: Told(list[answers.GoneAnswer], then=((api.run_retention, {}),)),
+    api.foresee_retention: Told(list[answers.GoneAnswer]),
     api.run_retention: Told(list[answers.GoneAnswer]),
     api.get_table: Told(answers.WholeTableAnswer),
     api.export_table: Told(files=tuple(api.MEDIA_TYPES.values()), errors=(errors.QueryTooLong,)),

@@ -21,6 +21,8 @@ HEAVIEST = 200_000
 
 NARROW = {"width": 400, "height": 800}
 WIDE = {"width": 1280, "height": 800}
+_PATIENCE_MS = 20_000
+expect.set_options(timeout=_PATIENCE_MS)
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions"]
 
 
@@ -54,7 +56,7 @@ class Person:
     complaints: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(_PATIENCE_MS)
         self.page.on("request", lambda request: self._note(request.url))
         self.page.on("console", lambda said: self._hear(said.type, said.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

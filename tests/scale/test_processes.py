@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from world import World, random_job, strays
+from world import APPENDED, KEYED, Job, World, strays
 
 from commands.running import headrace
 from harness import (
@@ -217,6 +217,22 @@ def test_processes_are_killed_at_random(
         wait_for(lambda: not strays(made.servers[0].data_dir), what="the sweeping")
     with capsys.disabled():
         print(f"\n{ROUNDS} deaths, {jobs + 1} jobs, 0 differences (seed {SEED})")
+
+
+def random_job(chance: random.Random) -> Job:
+    rows = [
+        (f"k{chance.randrange(40)}", f"v{chance.randrange(10**6)}") for _ in range(chance.randrange(1, 30))
+    ]
+    parts = [rows[i::3] for i in range(3)]
+    upserts = [("upserted", part) for part in parts if part]
+    match chance.randrange(4):
+        case 0:
+            return Job(KEYED, "REPLACE", ["k"], upserts)
+        case 1:
+            return Job(APPENDED, "DELTA", [], upserts)
+        case _:
+            deletes = [("deleted", [(f"k{chance.randrange(40)}", "") for _ in range(5)])]
+            return Job(KEYED, "DELTA", ["k"], [*upserts, *deletes])
 
 
 def _kill_later(made: Installation, chance: random.Random) -> threading.Thread:

@@ -227,7 +227,7 @@ def test_lines_that_are_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(b.line, b.code) for b in bad] == [(2, "too-long"), (4, "unclosed-quote"), (13, "too-long")]
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("cell", ["x" * 50_000_000, 'x"\n' * 2_000_000])
 def test_a_huge_cell_takes_linear_time(cell: str) -> None:
     data = ('a,b\n"' + cell.replace('"', '""') + '",1\n2,3\n').encode()

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers faults test-scale programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -63,6 +63,10 @@ many: setup
 peers: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench.peers --write $(ARGS)
+
+# docs/simulation.md: what very many pools would need, by a model
+simulate: setup
+	$(BIN)/python -m bench.simulate $(ARGS)
 
 # docs/commands.md, from what the commands say of themselves
 commands: setup

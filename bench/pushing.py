@@ -45,14 +45,20 @@ class Push:
     def execute(self, job: str, *, every: float = 0.002) -> float:
         """Seconds from execute to DONE, as a client sees them that asks every so many seconds."""
         start = time.monotonic()
-        self.server.api.post(f"{PUSH}/{self.pool}/jobs/{job}").raise_for_status()
-        while (
-            status := self._json(self.server.api.get(f"{PUSH}/{self.pool}/jobs/{job}"))["status"]
-        ) != "DONE":
-            if status == "ERROR":
-                raise RuntimeError(self.detail(job)["logs"])
+        self.start(job)
+        while self.status(job) != "DONE":
             time.sleep(every)
         return time.monotonic() - start
+
+    def start(self, job: str) -> None:
+        self.server.api.post(f"{PUSH}/{self.pool}/jobs/{job}").raise_for_status()
+
+    def status(self, job: str) -> str:
+        """Raises RuntimeError if the job has failed."""
+        status = str(self._json(self.server.api.get(f"{PUSH}/{self.pool}/jobs/{job}"))["status"])
+        if status == "ERROR":
+            raise RuntimeError(self.detail(job)["logs"])
+        return status
 
     def load(self, name: str, paths: Sequence[Path], **spec: Any) -> None:
         """A whole push: created, sent, executed, DONE."""

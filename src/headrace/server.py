@@ -58,7 +58,7 @@ from headrace.retention import Keeping, Retention
 from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
-from headrace.settings import ExecuteLimits, Settings, StringProfile
+from headrace.settings import ExecuteLimits, Settings, StringProfile, keep_from_children
 from headrace.staging import Stager
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
@@ -177,6 +177,7 @@ class Parts:
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; ``announce`` gets what a person should see. Raises CannotStart."""
     _refuse_alone(settings)
+    keep_from_children()
     folder = _own_folder(settings)
     with _place_in(folder, settings):
         _arm(settings.crash_at)
@@ -212,6 +213,7 @@ def work(settings: Settings, announce: Callable[[str], None]) -> None:
     """Stage and load for the servers of an installation until SIGTERM or SIGINT. Raises CannotStart."""
     if not settings.shared:
         raise CannotStart("A worker needs database_url, where it meets its servers.")
+    keep_from_children()
     folder, ended = _own_folder(settings), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -342,7 +344,7 @@ def build(
         DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes),
         RejectFiles(folder / "pools"),
     )
-    _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables)
+    _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables, settings.shared)
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
     listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
     observe = listening.observe
@@ -484,12 +486,18 @@ class Kept:
         return [pool.id for pool in self.metadata.pools.list()]
 
 
-def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables) -> None:
-    there = [entry.name for entry in pools_folder.iterdir()]
+def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables, shared: bool) -> None:
+    """Drop pools whose rows are gone: a crash came between a row and its files. Raises CannotStart."""
+    there = {entry.name for entry in pools_folder.iterdir()}
     known = {pool.id for pool in metadata.pools.list()}  # asked last: a row comes before its files
-    for name in there:
-        if name not in known:
-            tables.drop_pool(name)  # a crash came between its row and its files
+    if shared and there and not there & known:  # SQLite's file lies beside its pools, a URL may be any
+        raise CannotStart(
+            f"The database of database_url knows none of the pools in {pools_folder}, and they would be "
+            "deleted: name the database that belongs to this folder, or another folder. If they are what "
+            "was left of pools that were deleted, delete their folders."
+        )
+    for name in there - known:
+        tables.drop_pool(name)
 
 
 def _staging(settings: Settings, kept: Kept, engines: Engines, observe: Observe) -> Staging:

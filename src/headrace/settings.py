@@ -199,6 +199,11 @@ class Settings(BaseSettings):
         return self.database_url.get_secret_value() or self.data_dir.resolve() / "metadata.sqlite"
 
 
+def keep_from_children() -> None:
+    """Take secrets out of the environment, once the settings are read: children run what users send."""
+    os.environ.pop("HEADRACE_DATABASE_URL", None)
+
+
 def named_in_vain() -> list[str]:
     """Variables of the environment that look like settings and are none: a name that was mistyped, say."""
     known = {f"HEADRACE_{name.upper()}" for name in Settings.model_fields} | OF_CLIENTS

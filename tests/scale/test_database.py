@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,12 +99,37 @@ def test_nobody_sees_the_password(running: RunningServer, database: str, postgre
         assert console.get("/console/settings").text.count("**********") == 1
     family = [psutil.Process(running.pid), *psutil.Process(running.pid).children(recursive=True)]
     assert all(postgres.password not in " ".join(process.cmdline()) for process in family)
+    children = family[1:]
+    assert children
+    assert all("HEADRACE_DATABASE_URL" not in process.environ() for process in children)
     assert postgres.password not in running.log
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADRACE_DATABASE_URL", database)
         for command in ("doctor", "keys list", "backup /tmp/nowhere"):
             ended = headrace(*command.split(), "--data-dir", str(running.data_dir))
             assert postgres.password not in ended.out + ended.err
+
+
+def test_a_folder_that_belongs_to_another_database_is_refused(
+    running: RunningServer, postgres: Postgres
+) -> None:
+    """A start drops what is left of deleted pools: with a database that knows nothing, that would be all."""
+    with running.client() as api:
+        pool = create_pool(api)
+        run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")
+    running.stop()
+    refused = subprocess.run(
+        [sys.executable, "-m", "headrace", "serve", "--data-dir", running.data_dir, "--port", "0"],
+        env={**os.environ, "HEADRACE_DATABASE_URL": postgres.database()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "knows none of the pools" in refused.stderr
+    running.start()
+    with running.client() as api:
+        assert sql(api, pool, "SELECT a FROM t") == [["1"]]
 
 
 @pytest.mark.parametrize(

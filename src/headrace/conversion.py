@@ -290,10 +290,17 @@ def _decimal_cases(text: str, target: ColumnType) -> list[tuple[str, str]]:
         (f"{signed_number} IS NOT NULL AND regexp_full_match({signed}, {literal(exact)})", signed_number),
         (  # 1E2: of numbers with at most 15 digits, two are never the same FLOAT
             f"regexp_full_match({signed}, {literal(_FEW_DIGITS_WITH_EXPONENT)}) "
-            f"AND CAST({signed_number} AS DOUBLE) = TRY_CAST({signed} AS DOUBLE)",
+            f"AND CAST({signed_number} AS DOUBLE) = TRY_CAST({signed} AS DOUBLE) "
+            # the cast of an exponent lets pass what has a digit too many and fits into its integer
+            f"AND abs({signed_number}) <= CAST('{_largest(target)}' AS {sql_type(target)})",
             signed_number,
         ),
     ]
+
+
+def _largest(type: ColumnType) -> str:
+    """The largest number that a DECIMAL holds."""
+    return f"{'9' * (type.precision - type.scale)}.{'9' * type.scale}"
 
 
 def _boolean_cases(text: str, options: ColumnCsvOptions) -> list[tuple[str, str]]:

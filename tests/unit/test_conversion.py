@@ -144,6 +144,9 @@ EXAMPLES: list[Any] = [
     (MONEY, "1e-400", BAD),
     (MONEY, "1e-99", BAD),
     (MONEY, "1E2-", Decimal("-100.00")),
+    (MONEY, "2.6336256647258e+16", BAD),  # 19 digits, and within 64 bits
+    (MONEY, "-4.285249991179340e16", BAD),
+    (MONEY, "9.999999999999e15", Decimal("9999999999999000.00")),
     (MONEY, "1.5", Decimal("1.50")),
     (MONEY, "-0.01", Decimal("-0.01")),
     (MONEY, " +1 ", Decimal("1.00")),

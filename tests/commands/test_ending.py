@@ -96,7 +96,7 @@ def test_version_is_quick() -> None:
         )
         for _ in range(3)
     ]
-    assert min(took) < 0.3
+    assert min(took) < 0.6  # 0.2 on a machine that does nothing else
     loaded = "import sys, headrace.cli; print(*sys.modules)"
     listed = subprocess.run([sys.executable, "-c", loaded], capture_output=True, check=True, text=True)
     modules = listed.stdout.split()

@@ -42,7 +42,8 @@ CLIENTS = {
 
 NO_CLIENTS = {
     *("test_answers", "test_around", "test_edges", "test_errors", "test_fields", "test_idempotency"),
-    *("test_limits", "test_names", "test_offers", "test_own_chunks", "test_own_jobs", "test_packed"),
+    *("test_limits", "test_logs", "test_metrics", "test_names", "test_offers", "test_own_chunks"),
+    *("test_own_jobs", "test_packed", "test_traces"),
     *("test_paths", "test_queries", "test_retries", "test_schemas", "test_transport", "test_undo"),
     *("test_uploads", "test_wide"),
 }

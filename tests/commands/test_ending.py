@@ -94,9 +94,9 @@ def test_version_is_quick() -> None:
         float(
             subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stderr
         )
-        for _ in range(3)
+        for _ in range(10)  # beside others a core is slower: the quickest counts
     ]
-    assert min(took) < 0.6  # 0.2 on a machine that does nothing else
+    assert min(took) < 0.3
     loaded = "import sys, headrace.cli; print(*sys.modules)"
     listed = subprocess.run([sys.executable, "-c", loaded], capture_output=True, check=True, text=True)
     modules = listed.stdout.split()

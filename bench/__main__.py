@@ -21,7 +21,7 @@ from bench import data
 from bench.client import Cost, cost_of
 from bench.figures import DOCS, Row, cpu, paired, ratio, run_of, table, wall
 from bench.processes import Server, sinks
-from bench.pushing import PUSH, Push, new_pool
+from bench.pushing import Push, new_pool, tiny_job
 
 RUN_FILE = DOCS / "performance-run.md"
 
@@ -209,7 +209,7 @@ def _tiny_jobs(push: Push, repeats: int, clients: int = 8, jobs: int = 15) -> li
     def client(number: int) -> None:
         with httpx.Client(base_url=push.server.url, headers=push.server.headers, timeout=60) as api:
             for _ in range(jobs):
-                _tiny_job(api, push.pool, f"tiny{number}")
+                tiny_job(api, push.pool, f"tiny{number}")
 
     def rate() -> float:
         start = time.monotonic()
@@ -221,19 +221,6 @@ def _tiny_jobs(push: Push, repeats: int, clients: int = 8, jobs: int = 15) -> li
     value = statistics.median(rates)
     what = f"tiny jobs a second, {clients} clients (create, push, execute, poll)"
     return [Row(what, f"{value:.1f}", "", value, "at least 15", value >= 15)]
-
-
-def _tiny_job(api: httpx.Client, pool: str, table: str) -> None:
-    base = f"{PUSH}/{pool}/jobs"
-    body = {"targetName": table, "type": "REPLACE", "fileType": "CSV"}
-    job = api.post(base, json=body).raise_for_status().json()["id"]
-    chunk = b"id,name\n" + b"".join(b"%d,row %d\n" % (n, n) for n in range(10))
-    api.post(f"{base}/{job}/chunks/upserted", files={"file": ("rows.csv", chunk)}).raise_for_status()
-    api.post(f"{base}/{job}").raise_for_status()
-    while (status := api.get(f"{base}/{job}").raise_for_status().json()["status"]) != "DONE":
-        if status == "ERROR":
-            raise RuntimeError(f"job {job} failed")
-        time.sleep(0.05)
 
 
 # -- the Python client ---------------------------------------------------------------------------------

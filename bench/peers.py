@@ -26,7 +26,7 @@ from bench import data
 from bench.engines import COPY, CSV, DELETES, DELTA, MERGE, PARQUET, PARSE, SMALL, Cost, Files
 from bench.figures import DOCS, Row, at_least, at_most, run_of, table
 from bench.processes import Server, sinks
-from bench.pushing import PUSH, Push, new_pool
+from bench.pushing import Push, new_pool, tiny_job
 
 RUN_FILE = DOCS / "performance-peers.md"
 _OTHERS = ("DuckDB", "PostgreSQL", "delta-rs", "polars", "chdb")
@@ -312,20 +312,6 @@ def _tiny_jobs(server: Server, clients: int, jobs: int = 240) -> Row:
     what = f"tiny jobs a second, clients: {clients}"
     told = f"{rate:.1f}, {1000 * cost:.0f} ms of CPU each"
     return at_least(what, told, rate, 40) if clients == 8 else at_most(what, told, "", rate, None)
-
-
-def tiny_job(api: httpx.Client, pool: str, name: str) -> None:
-    """A whole push of 10 rows, as a client sees it that asks every 50 ms."""
-    base = f"{PUSH}/{pool}/jobs"
-    body = {"targetName": name, "type": "REPLACE", "fileType": "CSV"}
-    job = api.post(base, json=body).raise_for_status().json()["id"]
-    chunk = b"id,name\n" + b"".join(b"%d,row %d\n" % (n, n) for n in range(10))
-    api.post(f"{base}/{job}/chunks/upserted", files={"file": ("rows.csv", chunk)}).raise_for_status()
-    api.post(f"{base}/{job}").raise_for_status()
-    while (status := api.get(f"{base}/{job}").raise_for_status().json()["status"]) != "DONE":
-        if status == "ERROR":
-            raise RuntimeError(f"job {job} failed")
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -83,3 +83,17 @@ class Push:
         reply.raise_for_status()
         answer: dict[str, Any] = reply.json()
         return answer
+
+
+def tiny_job(api: httpx.Client, pool: str, name: str) -> None:
+    """A whole push of 10 rows, as a client sees it that asks every 50 ms."""
+    base = f"{PUSH}/{pool}/jobs"
+    body = {"targetName": name, "type": "REPLACE", "fileType": "CSV"}
+    job = api.post(base, json=body).raise_for_status().json()["id"]
+    chunk = b"id,name\n" + b"".join(b"%d,row %d\n" % (n, n) for n in range(10))
+    api.post(f"{base}/{job}/chunks/upserted", files={"file": ("rows.csv", chunk)}).raise_for_status()
+    api.post(f"{base}/{job}").raise_for_status()
+    while (status := api.get(f"{base}/{job}").raise_for_status().json()["status"]) != "DONE":
+        if status == "ERROR":
+            raise RuntimeError(f"job {job} failed")
+        time.sleep(0.05)

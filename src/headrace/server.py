@@ -710,6 +710,7 @@ class _Announcing(uvicorn.Server):
 
 def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     """Look after every table of a folder that no server uses. Raises CannotStart."""
+    keep_from_children()
     os.umask(0o077)
     folder = settings.data_dir.resolve()
     if not (folder / "pools").is_dir():

@@ -121,7 +121,8 @@ def test_nonsense_is_refused(stage: Stage) -> None:
     with inside(stage.server, stage.pusher) as client:
         form = {"csrf": proof_of(client, at), "said": "true"}
         column = {"column": "a", "kind": "", "length": "-1", "date_format": ""}
-        for wrong in ({"table": " "}, {"table": "t", **column}, {"table": "t", "type": "MERGE"}):
+        half = {"table": "t", "column": "a"}
+        for wrong in ({"table": " "}, {"table": "t", **column}, {"table": "t", "type": "MERGE"}, half):
             assert client.post(at, data={**form, **wrong}).status_code == 400, wrong
 
 

@@ -134,8 +134,7 @@ def edited(
     """What becomes of a request; a button without the form changes nothing."""
     if not said:
         return as_it_was
-    names, formats = column or (), date_format or [""] * len(column or ())
-    lines = [Line(*one) for one in zip(names, kind or (), length or (), formats, strict=True)]
+    lines = _lines(column or [], kind or [], length or [], date_format)
     key_columns = tuple(key for line in keys.splitlines() if (key := line.strip()))
 
     def change(spec: PushSpec) -> PushSpec:
@@ -152,6 +151,19 @@ def edited(
 
 
 Edited = Annotated[Change, Depends(edited)]
+
+
+def _lines(
+    names: Sequence[str], kinds: Sequence[str], lengths: Sequence[str], formats: Sequence[str] | None
+) -> list[Line]:
+    """The form asks for formats of dates only where there is a CSV. Raises InvalidRequest."""
+    formats = formats or [""] * len(names)
+    try:
+        return [Line(*one) for one in zip(names, kinds, lengths, formats, strict=True)]
+    except ValueError as error:
+        raise InvalidRequest(
+            "Each column of the form has a type and a length.", attribute="column"
+        ) from error
 
 
 def _declared(columns: Sequence[DeclaredColumn], lines: Sequence[Line]) -> tuple[DeclaredColumn, ...]:

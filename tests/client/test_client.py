@@ -270,36 +270,49 @@ def test_a_push_goes_on_where_the_network_cut_it(
 COUNTED = "SELECT count(*) AS n, sum(id) AS s, count(DISTINCT id) AS d FROM big"
 
 
+# after its n-th part the client goes on when the interrupt has struck, not before: it can't be done by then
+INTERRUPTED = """
+import itertools, signal, sys, threading
+import pandas as pd
+from headrace import Client
+from headrace.client import How
+
+url, key, pool, file, until = sys.argv[1:]
+struck, parts = threading.Event(), itertools.count(1)
+
+def strike(*_):
+    struck.set()
+    raise KeyboardInterrupt
+
+def progress(_):
+    print("part", flush=True)
+    if next(parts) == int(until):
+        struck.wait()
+
+signal.signal(signal.SIGINT, strike)
+how = How(part_bytes=1, at_once=1, progress=progress)
+Client(url, key).pool(pool).push(pd.read_parquet(file), table="big", mode="delta", how=how)
+"""
+
+
 @pytest.mark.parametrize("seed", CUTS[: max(1, len(CUTS) // 2)])
 def test_a_push_goes_on_after_an_interrupt(
     server: RunningServer, pool: str, mine: Pool, tmp_path: Path, seed: int
 ) -> None:
     BIG.to_parquet(tmp_path / "big.parquet")
-    script = (
-        "import sys, pandas as pd; from headrace import Client; from headrace.client import How\n"
-        "url, key, pool, file = sys.argv[1:]\n"
-        "how = How(part_bytes=1, at_once=1, progress=lambda _: print('part', flush=True))\n"
-        "Client(url, key).pool(pool).push(pd.read_parquet(file), table='big', mode='delta', how=how)\n"
-    )
-    command = [
-        sys.executable,
-        "-c",
-        script,
-        server.url,
-        server.admin_key,
-        pool,
-        str(tmp_path / "big.parquet"),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:
+    until = random.Random(seed).randrange(1, PARTS)
+    command = [sys.executable, "-c", INTERRUPTED, server.url, server.admin_key, pool]
+    command.append(str(tmp_path / "big.parquet"))
+    with subprocess.Popen([*command, str(until)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as first:
         assert first.stdout is not None
-        for _ in range(random.Random(seed).randrange(1, PARTS)):
+        for _ in range(until):
             assert first.stdout.readline() == b"part\n"
         first.send_signal(signal.SIGINT)
         assert first.wait(60) != 0
     before = len(mine.job(mine.jobs()[0]["id"])["chunks"])
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
+    subprocess.run([*command, "0"], check=True, stdout=subprocess.DEVNULL, timeout=120)
     assert len(mine.jobs()) == 1
-    assert 1 <= before <= len(mine.job(mine.jobs()[0]["id"])["chunks"]) == PARTS
+    assert until <= before <= len(mine.job(mine.jobs()[0]["id"])["chunks"]) == PARTS
     assert mine.sql(COUNTED) == WHOLE
 
 

@@ -147,6 +147,12 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
+def cut_lists(page: Page) -> list[str]:
+    """The lists of the page whose right end is out of sight until they are scrolled."""
+    lists = "[...document.querySelectorAll('.scroll')].filter(list => list.scrollWidth > list.clientWidth)"
+    return list(page.evaluate(f"{lists}.map(list => list.getAttribute('aria-label'))"))
+
+
 def weight(page: Page) -> int:
     """Bytes of the page and all of its files."""
     return int(

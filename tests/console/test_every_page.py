@@ -10,7 +10,16 @@ from typing import get_type_hints
 import pytest
 from playwright.sync_api import Browser, expect
 
-from console.browser import HEAVIEST, NARROW, Person, faults_for_some_people, overflow, person, weight
+from console.browser import (
+    HEAVIEST,
+    NARROW,
+    Person,
+    cut_lists,
+    faults_for_some_people,
+    overflow,
+    person,
+    weight,
+)
 from console.door import answered, door, inside, proof_of
 from console.stage import LONG, Stage
 from headrace.console.pages import PAGES
@@ -46,6 +55,7 @@ def test_each_page_is_fit_for_everybody(admin: Person, stage: Stage) -> None:
         assert admin.page.locator("h1").count() == 1, name
         faults += [f"{name}: {fault}" for fault in faults_for_some_people(admin.page)]
         faults += [f"{name}: wider than its window"] * (overflow(admin.page) > 0)
+        faults += [f"{name}: {title} is cut" for title in cut_lists(admin.page)]
         admin.page.emulate_media(color_scheme="dark")
         admin.page.set_viewport_size(NARROW)
         faults += [f"{name}, dark: {fault}" for fault in faults_for_some_people(admin.page, only=COLOURS)]

@@ -25,6 +25,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "metadata/claims": (f"{_U}claims.py", f"{_U}undoings.py"),
     "agreeing": (f"{_U}agreeing.py",),
     "reducing": (f"{_U}reducing.py",),
+    "loading": (f"{_U}loading.py",),
 }
 """The modules, and the quick tests that are to kill their mutants."""
 

@@ -30,8 +30,9 @@ matrix: $(STAMP)
 demo: setup
 	$(BIN)/python -m bench.demo
 
+# Three at a time on two cores: much of a test is waiting
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -84,10 +85,6 @@ LOSSES ?= 12
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
 	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
-
-# Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
-test-scale: setup
-	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
 
 # Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
 test-scale: setup

@@ -26,6 +26,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "agreeing": (f"{_U}agreeing.py",),
     "reducing": (f"{_U}reducing.py",),
     "loading": (f"{_U}loading.py",),
+    "worker": (f"{_U}worker.py", f"{_U}worker_wanted.py"),
 }
 """The modules, and the quick tests that are to kill their mutants."""
 

@@ -89,6 +89,7 @@ faults: setup
 # Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
 test-scale: setup
 	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
+	HEADRACE_CATALOGS_OF_TESTS=database $(BIN)/python -m pytest tests/engine/test_loads.py tests/engine/test_previews.py tests/engine/test_undo.py tests/engine/test_upkeep.py tests/engine/test_stored.py tests/engine/test_catalog.py $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup

@@ -11,10 +11,11 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -58,10 +59,13 @@ from headrace.retention import Keeping, Retention
 from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
-from headrace.settings import ExecuteLimits, Settings, StringProfile, keep_from_children
+from headrace.settings import CatalogPlace, ExecuteLimits, Settings, StringProfile, keep_from_children
 from headrace.staging import Stager
+from headrace.tables.catalogs import Catalogs
 from headrace.tables.ducklake import DuckLakeTables
+from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
+from headrace.tables.sqlitecatalogs import SqliteCatalogs
 from headrace.tokens import Tokens
 from headrace.trail import Trail
 from headrace.undoing import Undos
@@ -232,6 +236,8 @@ def _refuse_alone(settings: Settings) -> None:
         raise CannotStart("A server without a worker needs database_url, where it meets workers.")
     if settings.test_faults and settings.shared:
         raise CannotStart("test_faults resets a data folder: take away database_url.")
+    if settings.catalogs is CatalogPlace.DATABASE and not settings.shared:
+        raise CannotStart("Catalogs in a database need database_url.")
 
 
 def _own_folder(settings: Settings) -> Path:
@@ -618,10 +624,35 @@ def _tables(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, lock
         memory_mb=settings.load_memory_mb,
         temp=temp,
         locks=locks,
+        catalogs=_catalogs(settings, folder / "pools"),
         sandbox=sandbox,
         keep_versions_days=settings.keep_versions_days,
         upkeep_loads=settings.upkeep_loads,
     )
+
+
+def _catalogs(settings: Settings, pools_folder: Path) -> Catalogs:
+    """Raises CannotStart: catalogs elsewhere would be believed to be of no table."""
+    if not settings.shared:
+        return SqliteCatalogs(pools_folder)
+    in_files, in_database = SqliteCatalogs(pools_folder), _catalogs_in_database(settings)
+    if not settings.catalogs_in_database:
+        with closing(in_database):
+            if in_database.any():
+                raise CannotStart("There are catalogs of pools in the database: set catalogs to 'database'.")
+        return in_files
+    if in_files.any():
+        raise CannotStart(f"There are catalogs of pools in files of {pools_folder}: set catalogs to 'files'.")
+    if not find_spec("duckdb_extension_postgres_scanner"):
+        raise CannotStart("Catalogs in the database need an extension: pip install 'headrace[postgres]'.")
+    return in_database
+
+
+def _catalogs_in_database(settings: Settings) -> PostgresCatalogs:
+    try:
+        return PostgresCatalogs(settings.database_url.get_secret_value())
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from error
 
 
 def _confinement() -> tuple[str, ...]:

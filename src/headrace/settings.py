@@ -22,6 +22,11 @@ class StringProfile(StrEnum):
     CELONIS = "celonis"
 
 
+class CatalogPlace(StrEnum):
+    FILES = "files"
+    DATABASE = "database"
+
+
 class ExecuteLimits(StrEnum):
     OPEN = "open"
     CELONIS = "celonis"
@@ -50,7 +55,12 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("headrace-data"), description="folder that holds everything the server keeps")
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="PostgreSQL for the metadata, postgresql://…; default: a SQLite file in the folder",
+        description="PostgreSQL for metadata and catalogs, postgresql://…; default: SQLite in the folder",
+    )
+    catalogs: CatalogPlace | None = Field(
+        None,
+        description="catalogs of pools: 'files' of SQLite beside their data, or in the 'database' of "
+        "database_url; default: where the metadata are",
     )
     worker: bool = Field(
         True,
@@ -192,6 +202,10 @@ class Settings(BaseSettings):
     def shared(self) -> bool:
         """Whether several processes may serve and work on one data folder."""
         return bool(self.database_url.get_secret_value())
+
+    @property
+    def catalogs_in_database(self) -> bool:
+        return (self.catalogs or CatalogPlace.DATABASE) is CatalogPlace.DATABASE and self.shared
 
     @property
     def database(self) -> Path | str:

@@ -43,6 +43,7 @@ from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import ExportFormat
 from headrace.telling import Outlook
+from lakes import PLACES, database
 
 PROGRAMS = int(os.environ.get("HEADRACE_LOAD_PROGRAMS", "200"))
 SEED = int(os.environ.get("HEADRACE_LOAD_SEED", "807733853"))
@@ -190,10 +191,11 @@ def as_parquet(chunk: Chunk) -> bytes:
     return parquet(pa.Table.from_arrays(columns, names=[name for name, _ in chunk.columns]))
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+@pytest.fixture(scope="module", params=PLACES)
+def parts(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("loads")
-    built = build(Settings(data_dir=folder, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
+    chosen = {"data_dir": folder, "database_url": database(request.param, request)}
+    built = build(Settings(**chosen, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
     built.housekeeper.start()
     yield built

@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, ExceptionContext, event
 
+from headrace import postgres
 from headrace.durable import disk_full
 from headrace.errors import DatabaseUnreachable
-from headrace.metadata import postgres, sqlite
+from headrace.metadata import sqlite
 from headrace.metadata.audit import Audit
 from headrace.metadata.chunks import Chunks
 from headrace.metadata.dialects import alone, clock
@@ -19,11 +20,11 @@ from headrace.metadata.forgetting import Forgetting
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
-from headrace.metadata.postgres import CannotOpen
 from headrace.metadata.signing import Signing
 from headrace.metadata.submissions import Submissions
 from headrace.metadata.undoings import Undoings
 from headrace.metadata.uploads import Uploads
+from headrace.postgres import CannotOpen
 
 
 class Metadata:

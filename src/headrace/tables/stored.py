@@ -33,7 +33,7 @@ _IDS = (
 )
 
 _UPKEEPS = (
-    "SELECT s.snapshot_time, c.changes_made FROM ducklake_snapshot s "
+    "SELECT CAST(s.snapshot_time AS VARCHAR), c.changes_made FROM ducklake_snapshot s "
     "JOIN ducklake_snapshot_changes c USING (snapshot_id) WHERE c.commit_message IS NULL "
     "ORDER BY s.snapshot_id"
 )

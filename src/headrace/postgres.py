@@ -1,4 +1,4 @@
-"""The metadata in a database of PostgreSQL, reached with psycopg 3."""
+"""A database of PostgreSQL, reached with psycopg 3."""
 
 from __future__ import annotations
 

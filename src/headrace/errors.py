@@ -316,6 +316,13 @@ class DatabaseUnreachable(Busy):
     retry_after = 5
 
 
+class StorageUnreachable(Busy):
+    """The store of objects does not answer; try again in a moment."""
+
+    code = "storage-unreachable"
+    retry_after = 5
+
+
 class StillStaging(HeadraceError):
     """Chunks of the job are still being staged; try again in a moment."""
 

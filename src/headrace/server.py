@@ -28,16 +28,19 @@ from headrace.access import SHORTEST_TOKEN, Access, Scrapers
 from headrace.cancels import Cancels
 from headrace.certificates import self_signed
 from headrace.changes import Changes
+from headrace.chunks import ChunkStore
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
+from headrace.chunks.s3 import S3Chunks
 from headrace.console.pages import add_pages
 from headrace.durable import sync
+from headrace.errors import StorageUnreachable
 from headrace.faults import Faults
 from headrace.gauges import Gauges, Lakes, Process
 from headrace.histories import Histories
 from headrace.housekeeping import Housekeeper
 from headrace.keys import KeyRing, new_secret
-from headrace.loading import Loader, StagingFolder
+from headrace.loading import Loader
 from headrace.locks import Locks, LocksOfProcess
 from headrace.logs import Logbook
 from headrace.metadata import CannotOpen, Metadata
@@ -45,6 +48,7 @@ from headrace.metadata.advisory import AdvisoryLocks
 from headrace.metadata.signs import Hear, Listener, Sign
 from headrace.metrics import Metrics
 from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
+from headrace.objects import CannotReach, Objects
 from headrace.observing import Observe, heard_by
 from headrace.overview import Overview
 from headrace.pools import Pools
@@ -60,6 +64,7 @@ from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
 from headrace.settings import CatalogPlace, ExecuteLimits, Settings, StringProfile, keep_from_children
+from headrace.staged import StagedFiles, StagedObjects, StagingFolder
 from headrace.staging import Stager
 from headrace.tables.catalogs import Catalogs
 from headrace.tables.ducklake import DuckLakeTables
@@ -135,6 +140,7 @@ class Parts:
     """Everything that lives as long as the server."""
 
     metadata: Metadata
+    chunks: ChunkStore
     tables: DuckLakeTables
     engines: Engines
     reducer: Reducer
@@ -174,6 +180,7 @@ class Parts:
             self.worker.await_stagers()
             self.engines.forget_all()
         self.reducer.close()
+        self.chunks.close()
         self.metadata.close()
         self.listening.close()
 
@@ -238,6 +245,10 @@ def _refuse_alone(settings: Settings) -> None:
         raise CannotStart("test_faults resets a data folder: take away database_url.")
     if settings.catalogs is CatalogPlace.DATABASE and not settings.shared:
         raise CannotStart("Catalogs in a database need database_url.")
+    if settings.test_faults and settings.storage_url:
+        raise CannotStart("test_faults resets a data folder: take away storage_url.")
+    if settings.storage_url and not settings.shared:
+        raise CannotStart("Chunks in a store of objects need database_url: a backup would not have them.")
 
 
 def _own_folder(settings: Settings) -> Path:
@@ -347,7 +358,7 @@ def build(
     kept = Kept(
         folder,
         _metadata(settings),
-        DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes),
+        *_arriving(settings, folder, engines.temp),
         RejectFiles(folder / "pools"),
     )
     _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables, settings.shared)
@@ -409,6 +420,7 @@ def build(
     )
     return Parts(
         metadata=kept.metadata,
+        chunks=kept.chunks,
         tables=engines.tables,
         engines=engines,
         reducer=reducer,
@@ -485,11 +497,29 @@ class Kept:
 
     folder: Path
     metadata: Metadata
-    chunks: DiskChunks
+    chunks: ChunkStore
+    staged: StagedFiles
     rejects: RejectFiles
 
     def pool_ids(self) -> Sequence[str]:
         return [pool.id for pool in self.metadata.pools.list()]
+
+
+def _arriving(settings: Settings, folder: Path, temp: Path) -> tuple[ChunkStore, StagedFiles]:
+    """Where chunks wait, raw and staged."""
+    free = settings.min_free_disk_bytes
+    if not settings.storage_url:
+        return DiskChunks(folder / "chunks", min_free_bytes=free), StagingFolder(folder / "pools")
+    try:
+        objects = Objects(settings.storage_url, settings.storage_access)
+        next(objects.found("chunks"), None)  # or it would be the first client who hears of it
+    except CannotReach as error:
+        raise CannotStart(str(error)) from error
+    except StorageUnreachable as error:
+        raise CannotStart(f"The store of storage_url cannot be used: {error.__cause__}") from error
+    uploads = min(32, max(4, settings.max_uploads // 8))
+    chunks = S3Chunks(objects, temp / "chunks", min_free_bytes=free, uploads=uploads)
+    return chunks, StagedObjects(objects, temp / "staged")
 
 
 def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables, shared: bool) -> None:
@@ -513,7 +543,7 @@ def _staging(settings: Settings, kept: Kept, engines: Engines, observe: Observe)
         kept.chunks,
         engines.tables,
         engines.stager,
-        StagingFolder(kept.folder / "pools"),
+        kept.staged,
         kept.rejects,
         CELONIS_STRING_LENGTH if celonis else None,
         observe,

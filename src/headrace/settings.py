@@ -7,11 +7,14 @@ The environment's name of a setting is ``HEADRACE_`` and its name in capitals.
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from headrace.objects import Access
 
 OF_CLIENTS = frozenset({"HEADRACE_URL", "HEADRACE_KEY", "HEADRACE_PROFILE"})
 """Variables that are no settings: they tell the commands of a client which server is meant."""
@@ -56,6 +59,20 @@ class Settings(BaseSettings):
     database_url: SecretStr = Field(
         SecretStr(""),
         description="PostgreSQL for metadata and catalogs, postgresql://…; default: SQLite in the folder",
+    )
+    storage_url: str = Field(
+        "",
+        description="store of objects for waiting chunks, s3://bucket/prefix; default: files of the folder",
+    )
+    storage_endpoint: str = Field("", description="where the store is, https://…; default: that of AWS")
+    storage_region: str = Field("us-east-1", description="region of the store")
+    storage_key: str = Field(
+        default_factory=lambda: os.environ.get("AWS_ACCESS_KEY_ID", ""),
+        description="id of the access key to the store; default: AWS_ACCESS_KEY_ID, or the machine's role",
+    )
+    storage_secret: SecretStr = Field(
+        default_factory=lambda: SecretStr(os.environ.get("AWS_SECRET_ACCESS_KEY", "")),
+        description="secret that belongs to storage_key; default: AWS_SECRET_ACCESS_KEY",
     )
     catalogs: CatalogPlace | None = Field(
         None,
@@ -198,6 +215,18 @@ class Settings(BaseSettings):
             raise ValueError("it must begin with postgresql://")
         return url
 
+    @field_validator("storage_url")
+    @classmethod
+    def _of_s3(cls, url: str) -> str:
+        if url and not re.fullmatch(r"s3://[^/\s]+(/[^/\s]+)*/?", url):
+            raise ValueError("it must be like s3://bucket/prefix")
+        return url
+
+    @property
+    def storage_access(self) -> Access:
+        secret = self.storage_secret.get_secret_value()
+        return Access(self.storage_endpoint, self.storage_key, secret, self.storage_region)
+
     @property
     def shared(self) -> bool:
         """Whether several processes may serve and work on one data folder."""
@@ -215,7 +244,8 @@ class Settings(BaseSettings):
 
 def keep_from_children() -> None:
     """Take secrets out of the environment, once the settings are read: children run what users send."""
-    os.environ.pop("HEADRACE_DATABASE_URL", None)
+    for name in ("HEADRACE_DATABASE_URL", "HEADRACE_STORAGE_SECRET", "AWS_SECRET_ACCESS_KEY"):
+        os.environ.pop(name, None)
 
 
 def named_in_vain() -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
@@ -23,6 +20,7 @@ from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
 from postgres import Postgres
+from scale.installation import refused_start
 
 REF = TableRef("t")
 ODD = "a\x00b \\ ' \" $$ \n ; -- é😀"
@@ -195,16 +193,10 @@ def test_catalogs_that_lie_elsewhere_are_not_taken_for_empty(
         assert run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")["status"] == "DONE"
         assert sql(api, pool, "SELECT a FROM t") == [["1"]]
     assert bool(list(tmp_path.glob("data/pools/*/catalog.sqlite"))) is (place == "files")
-    assert f"set catalogs to '{place}'" in refused(tmp_path / "data", env | {"HEADRACE_CATALOGS": another})
+    assert f"set catalogs to '{place}'" in refused_start(
+        tmp_path / "data", env | {"HEADRACE_CATALOGS": another}
+    )
 
 
 def test_without_a_database_catalogs_are_files(tmp_path: Path) -> None:
-    assert "need database_url" in refused(tmp_path, {"HEADRACE_CATALOGS": "database"})
-
-
-def refused(folder: Path, env: Mapping[str, str]) -> str:
-    """What a start that does not succeed says."""
-    command = [sys.executable, "-m", "headrace", "serve", "--data-dir", folder, "--port", "0"]
-    ended = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    return ended.stderr
+    assert "need database_url" in refused_start(tmp_path, {"HEADRACE_CATALOGS": "database"})

@@ -86,9 +86,10 @@ faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
 	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
 
-# Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
+# Servers and workers on PostgreSQL and S3, killed at random, and the suites over both: make test-scale ROUNDS=200 JOBS=1000
+JOBS ?= 200
 test-scale: setup
-	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
+	HEADRACE_SCALE_ROUNDS=$(ROUNDS) HEADRACE_STORM_JOBS=$(JOBS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
 	HEADRACE_CATALOGS_OF_TESTS=database $(BIN)/python -m pytest tests/engine/test_loads.py tests/engine/test_previews.py tests/engine/test_undo.py tests/engine/test_upkeep.py tests/engine/test_stored.py tests/engine/test_catalog.py $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic

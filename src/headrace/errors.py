@@ -310,7 +310,7 @@ class Busy(HeadraceError):
 
 
 class DatabaseUnreachable(Busy):
-    """The database of the metadata does not answer; try again in a moment."""
+    """The database does not answer; try again in a moment."""
 
     code = "database-unreachable"
     retry_after = 5

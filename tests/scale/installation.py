@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -49,11 +46,3 @@ def environment(database: str, **more: str) -> Mapping[str, str]:
     quick = {"HEADRACE_LEASE_SECONDS": str(LEASE_S), "HEADRACE_STAGING_PROCESSES": "1"}
     few = {"HEADRACE_SQL_PROCESSES": "1", "HEADRACE_SQL_WARM_PROCESSES": "1"}
     return {"HEADRACE_DATABASE_URL": database, **quick, **few, **more}
-
-
-def refused_start(folder: Path, env: Mapping[str, str]) -> str:
-    """What a start that does not succeed says."""
-    command = [sys.executable, "-m", "headrace", "serve", "--data-dir", folder, "--port", "0"]
-    ended = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
-    assert ended.returncode
-    return ended.stderr

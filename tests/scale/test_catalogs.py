@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import duckdb
 import pytest
+from duckdb_extensions import import_extension
+from pydantic import SecretStr
 
 from engine.test_upkeep import K_V, Columns, Lake, Rows
-from harness import RunningServer, create_pool, run_job, sql
-from headrace.errors import Busy
+from headrace.errors import DatabaseUnreachable
 from headrace.locks import LocksOfProcess
 from headrace.model import INTEGER, STRING, Table, TableRef
+from headrace.server import CannotStart, _catalogs, run
+from headrace.settings import CatalogPlace, Settings
 from headrace.tables import Load
+from headrace.tables.catalogs import Catalogs
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
 from postgres import Postgres
-from scale.installation import refused_start
 
 REF = TableRef("t")
 ODD = "a\x00b \\ ' \" $$ \n ; -- é😀"
@@ -130,7 +134,7 @@ def test_the_database_goes_in_the_middle_of_a_load(opened: Opened) -> None:
         def mine() -> None:
             own.stop()
 
-        with pytest.raises(Busy) as refused:
+        with pytest.raises(DatabaseUnreachable) as refused:
             lake.tables.load(lake.pool, a_load(lake, mine, [(1, "mine")]))
         assert own.password not in f"{refused.value} {refused.value.__cause__}"
         own.start()
@@ -184,19 +188,37 @@ def test_a_pool_that_is_dropped_leaves_no_schema(postgres: Postgres, opened: Ope
 
 @pytest.mark.parametrize(("place", "another"), [("files", "database"), ("database", "files")])
 def test_catalogs_that_lie_elsewhere_are_not_taken_for_empty(
-    tmp_path: Path, postgres: Postgres, place: str, another: str
+    tmp_path: Path, postgres: Postgres, place: CatalogPlace, another: CatalogPlace
 ) -> None:
     """They stay where they are: a setting moves nothing."""
-    env = {"HEADRACE_DATABASE_URL": postgres.database(), "HEADRACE_CATALOGS": place}
-    with RunningServer(tmp_path / "data", env=env) as server, server.client() as api:
-        pool = create_pool(api)
-        assert run_job(api, pool, "t", [b"a\n1\n"], fileType="CSV")["status"] == "DONE"
-        assert sql(api, pool, "SELECT a FROM t") == [["1"]]
-    assert bool(list(tmp_path.glob("data/pools/*/catalog.sqlite"))) is (place == "files")
-    assert f"set catalogs to '{place}'" in refused_start(
-        tmp_path / "data", env | {"HEADRACE_CATALOGS": another}
-    )
+    asked = Settings(data_dir=tmp_path, database_url=SecretStr(postgres.database()), catalogs=another)
+    chosen = asked.model_copy(update={"catalogs": CatalogPlace(place)})
+    with catalogs_of(chosen) as made:
+        tables = made.of("pool")
+        with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as engine:
+            for extension in ("ducklake", made.extension):
+                import_extension(extension, con=engine)
+                engine.execute(f"LOAD {extension}")
+            made.set_up(engine)
+            (tmp_path / "pools" / "pool").mkdir(parents=True)
+            engine.execute(
+                f"ATTACH {tables.attach()} AS lake (DATA_PATH '{tmp_path}/data/', {tables.options()})"
+            )
+    with catalogs_of(chosen):
+        pass
+    with pytest.raises(CannotStart, match=f"set catalogs to '{place}'"), catalogs_of(asked):
+        pass
+
+
+@contextmanager
+def catalogs_of(settings: Settings) -> Iterator[Catalogs]:
+    made = _catalogs(settings, settings.data_dir / "pools")
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def test_without_a_database_catalogs_are_files(tmp_path: Path) -> None:
-    assert "need database_url" in refused_start(tmp_path, {"HEADRACE_CATALOGS": "database"})
+    with pytest.raises(CannotStart, match="need database_url"):
+        run(Settings(data_dir=tmp_path, catalogs=CatalogPlace.DATABASE), print)

@@ -31,7 +31,7 @@ from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
 from headrace.durable import sync
-from headrace.errors import Busy, NotUndoable, TooHungry
+from headrace.errors import Busy, DatabaseUnreachable, NotUndoable, TooHungry
 from headrace.locks import Locks
 from headrace.model import (
     CHANGE_DATE,
@@ -274,12 +274,12 @@ class DuckLakeTables:
         try:
             lake = self._attached(pool_id)
         except duckdb.Error as error:
-            raise (Busy() if _passes(error) else error) from error
+            raise _told(error) from error
         cursor = self._engine.cursor()
         try:
             yield cursor, lake
         except duckdb.Error as error:
-            raise (Busy() if _passes(error) else error) from error
+            raise _told(error) from error
         finally:
             cursor.close()
             with self._guard:
@@ -456,17 +456,23 @@ def _patiently(act: Callable[[], T], done: Callable[[], T | None]) -> T:
     return act()
 
 
-def _passes(error: duckdb.Error) -> bool:
-    """Another process was first, or the database is away for a moment; what that did is in the receipts."""
-    return any(words in str(error) for words in _PASSING)
+_TAKEN = ("database is locked", "Transaction conflict", "ducklake_snapshot_pkey")
+"""Another process holds the catalog, or has committed since this began."""
 
-
-_PASSING = (
-    "database is locked",
-    "Transaction conflict",
-    "ducklake_snapshot_pkey",  # somebody else has committed since this began
+_AWAY = (
     "Unable to connect to Postgres",
     "server closed the connection",
     "terminating connection",
     'Failed to execute query "ROLLBACK"',  # after a COMMIT that nobody answered
 )
+"""The database of the catalog is not there for a moment; what was done is in the receipts."""
+
+
+def _passes(error: duckdb.Error) -> bool:
+    return any(words in str(error) for words in (*_TAKEN, *_AWAY))
+
+
+def _told(error: duckdb.Error) -> Exception:
+    if any(words in str(error) for words in _AWAY):
+        return DatabaseUnreachable()
+    return Busy() if _passes(error) else error

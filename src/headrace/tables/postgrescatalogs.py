@@ -143,8 +143,9 @@ def _conninfo(url: str, schema: str) -> str:
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
     parts = {name: value for name, value in _parts(url).items() if name != "password"}
-    parts["options"] = " ".join(filter(None, (parts.get("options"), f"-csearch_path={schema}")))
-    parts = {"connect_timeout": 10, **parts}
+    missed = (f"-c{name}={value}" for name, value in postgres.MISSED.items())
+    parts["options"] = " ".join(filter(None, (parts.get("options"), f"-csearch_path={schema}", *missed)))
+    parts = {**postgres.REACHING, **parts}
     return make_conninfo("", **parts)
 
 

@@ -17,7 +17,7 @@ import structlog
 
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
-from headrace.durable import disk_full
+from headrace.durable import disk_fault
 from headrace.errors import Busy, ChunkFailed, HeadraceError
 from headrace.loading import Loader, TakenOver
 from headrace.locks import Locks
@@ -465,8 +465,8 @@ class Worker:
         log.exception("load failed", job=job.id, reference=reference)
         if self._loader.is_committed(job):
             return
-        if full := disk_full(error):
-            self._loader.give_up(job, full.message, full.code)
+        if fault := disk_fault(error):
+            self._loader.give_up(job, fault.message, fault.code)
             return
         line = f"An error of the server; its log has the details under the reference {reference}."
         self._loader.give_up(job, line)

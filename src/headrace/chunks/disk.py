@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrace.durable import sync
+from headrace.durable import disk_fault, sync
 from headrace.errors import DiskFull
 from headrace.model import Chunk
 
@@ -152,4 +152,4 @@ def is_older(path: Path, seconds: float) -> bool:
 
 def translated(error: OSError) -> Exception:
     """What to raise instead."""
-    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
+    return disk_fault(error) or error

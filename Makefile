@@ -82,9 +82,11 @@ ROUNDS ?= 200
 OPERATIONS ?= 400
 FLIPS ?= 40
 LOSSES ?= 12
+BACKUPS ?= 3
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
-	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
+	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) HEADRACE_FAULT_BACKUPS=$(BACKUPS) \
+	  $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
 
 # Servers and workers on PostgreSQL and S3, killed at random, and the suites over both: make test-scale ROUNDS=200 JOBS=1000
 JOBS ?= 200

@@ -63,13 +63,15 @@ from headrace.retention import Keeping, Retention
 from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
-from headrace.settings import CatalogPlace, ExecuteLimits, Settings, StringProfile, keep_from_children
+from headrace.settings import CatalogPlace, Engine, ExecuteLimits, Settings, StringProfile, keep_from_children
 from headrace.staged import StagedFiles, StagedObjects, StagingFolder
 from headrace.staging import Stager
 from headrace.tables.catalogs import Catalogs
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
+from headrace.tables.spark import SparkTables
+from headrace.tables.sparkdriver import CannotUseSpark, read_config, refuse_without_spark
 from headrace.tables.sqlitecatalogs import SqliteCatalogs
 from headrace.tokens import Tokens
 from headrace.trail import Trail
@@ -95,6 +97,9 @@ _OWN_FILES = 512
 """Open files beside connections and chunks: databases, lakes, pipes to children."""
 
 
+Tables = DuckLakeTables | SparkTables
+
+
 class CannotStart(Exception):
     """The server cannot start; the message says what to do."""
 
@@ -108,7 +113,7 @@ class Engines:
 
     stager: Stager
     sandbox: Sandbox
-    tables: DuckLakeTables
+    tables: Tables
     temp: Path
     locks: Locks
 
@@ -141,7 +146,7 @@ class Parts:
 
     metadata: Metadata
     chunks: ChunkStore
-    tables: DuckLakeTables
+    tables: Tables
     engines: Engines
     reducer: Reducer
     worker: Worker
@@ -312,6 +317,7 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
 
 
 def _engines(settings: Settings, folder: Path) -> Engines:
+    _refuse_without_spark(settings)
     temp = _temp(folder)
     sandbox = Sandbox(
         processes=settings.sql_processes,
@@ -522,7 +528,7 @@ def _arriving(settings: Settings, folder: Path, temp: Path) -> tuple[ChunkStore,
     return chunks, StagedObjects(objects, temp / "staged")
 
 
-def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables, shared: bool) -> None:
+def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: Tables, shared: bool) -> None:
     """Drop pools whose rows are gone: a crash came between a row and its files. Raises CannotStart."""
     there = {entry.name for entry in pools_folder.iterdir()}
     known = {pool.id for pool in metadata.pools.list()}  # asked last: a row comes before its files
@@ -648,7 +654,9 @@ def _flock(path: Path, how: int = 0) -> int:
     return handle
 
 
-def _tables(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, locks: Locks) -> DuckLakeTables:
+def _tables(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, locks: Locks) -> Tables:
+    if settings.engine is Engine.SPARK:
+        return _spark_tables(settings, folder, sandbox, locks)
     return DuckLakeTables(
         folder / "pools",
         memory_mb=settings.load_memory_mb,
@@ -683,6 +691,27 @@ def _catalogs_in_database(settings: Settings) -> PostgresCatalogs:
         return PostgresCatalogs(settings.database_url.get_secret_value())
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
+
+
+def _spark_tables(settings: Settings, folder: Path, sandbox: Sandbox, locks: Locks) -> SparkTables:
+    return SparkTables(
+        folder / "pools",
+        url=settings.spark_url,
+        config=read_config(settings.spark_config),
+        memory_mb=settings.load_memory_mb,
+        locks=locks,
+        sandbox=sandbox,
+        keep_versions_days=settings.keep_versions_days,
+        upkeep_loads=settings.upkeep_loads,
+    )
+
+
+def _refuse_without_spark(settings: Settings) -> None:
+    if settings.engine is Engine.SPARK:
+        try:
+            refuse_without_spark(read_config(settings.spark_config))
+        except CannotUseSpark as error:
+            raise CannotStart(str(error)) from error
 
 
 def _confinement() -> tuple[str, ...]:
@@ -776,6 +805,7 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     folder = settings.data_dir.resolve()
     if not (folder / "pools").is_dir():
         raise CannotStart(f"There is no server's folder at {folder}.")
+    _refuse_without_spark(settings)
     with _place_in(folder, settings):
         temp = _temp(folder)
         sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=temp, warm=0)

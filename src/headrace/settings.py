@@ -35,6 +35,11 @@ class ExecuteLimits(StrEnum):
     CELONIS = "celonis"
 
 
+class Engine(StrEnum):
+    LAKE = "lake"
+    SPARK = "spark"
+
+
 class LogFormat(StrEnum):
     JSON = "json"
     TEXT = "text"
@@ -82,6 +87,16 @@ class Settings(BaseSettings):
     worker: bool = Field(
         True,
         description="stage and load in the server; false: 'headrace worker' does, for a database_url",
+    )
+    engine: Engine = Field(
+        Engine.LAKE,
+        description="where tables live: 'lake' on this machine, 'spark' in Iceberg, loaded by Apache Spark",
+    )
+    spark_url: str = Field(
+        "local[*]", description="the Spark cluster of engine spark: spark://host:7077, yarn, local[2], …"
+    )
+    spark_config: Path | None = Field(
+        None, description="file of further Spark settings, the Iceberg catalog's among them"
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")

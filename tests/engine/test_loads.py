@@ -1,7 +1,8 @@
 """Loads into a real lake: each rule by example, then whole programs of jobs against a plain model.
 
 Everything but HTTP is real: the parts of the server as ``server.build`` wires them, with their threads and
-children. ``HEADRACE_LOAD_PROGRAMS`` says how many programs to run (200).
+children. ``HEADRACE_LOAD_PROGRAMS`` says how many programs to run (200); with ``HEADRACE_TEST_ENGINE=spark`` all
+of it runs over the other engine.
 """
 
 from __future__ import annotations
@@ -44,12 +45,16 @@ from headrace.settings import Settings
 from headrace.tables import ExportFormat
 from headrace.telling import Outlook
 from lakes import PLACES, database
+from sparkparts import SPARKS_OWN, of_engine
 
 PROGRAMS = int(os.environ.get("HEADRACE_LOAD_PROGRAMS", "200"))
 SEED = int(os.environ.get("HEADRACE_LOAD_SEED", "807733853"))
 
 # until chunks/disk.py closes what any(os.scandir()) leaves open
-pytestmark = pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning"),
+    *SPARKS_OWN,
+]
 
 UPSERT, DELETE = ChunkType.UPSERT, ChunkType.DELETE
 UNCHANGED = UpsertStrategy.UPSERT_WITH_UNCHANGED_METADATA
@@ -194,7 +199,7 @@ def as_parquet(chunk: Chunk) -> bytes:
 @pytest.fixture(scope="module", params=PLACES)
 def parts(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("loads")
-    chosen = {"data_dir": folder, "database_url": database(request.param, request)}
+    chosen = {"data_dir": folder, "database_url": database(request.param, request), **of_engine(folder)}
     built = build(Settings(**chosen, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
     built.housekeeper.start()

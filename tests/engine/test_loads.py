@@ -1,8 +1,8 @@
 """Loads into a real lake: each rule by example, then whole programs of jobs against a plain model.
 
 Everything but HTTP is real: the parts of the server as ``server.build`` wires them, with their threads and
-children. ``HEADRACE_LOAD_PROGRAMS`` says how many programs to run (200); with ``HEADRACE_TEST_ENGINE=spark`` all
-of it runs over the other engine.
+children. ``HEADRACE_LOAD_PROGRAMS`` says how many programs to run (200), ``HEADRACE_TEST_ENGINE`` over which
+engine (lake).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ import typer
 from headrace.commands.ending import Stop
 from headrace.commands.output import Format, Output, show_one
 from headrace.commands.settled import DataDir, settled
+from headrace.settings import Engine
 
 app = typer.Typer()
 
@@ -38,6 +39,8 @@ def backup(
     settings = settled(data_dir=data_dir)
     if not isinstance(settings.database, Path):
         raise Stop("the metadata are in PostgreSQL: stop the server, then copy both.", then="pg_dump")
+    if settings.engine is not Engine.LAKE:
+        raise Stop("the tables are in Iceberg: stop the server, then copy its folder and the warehouse.")
     folder = settings.data_dir
     with _private():
         made = backups.make(folder, to, link=link, told=lambda line: print(line, file=sys.stderr))

@@ -55,6 +55,12 @@ def test_a_server_says_so_and_does_not_start(
         build(settings, tmp_path)
 
 
+def test_staged_chunks_must_be_in_the_folder(packages: set[str], tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, engine=Engine.SPARK, storage_url="s3://bucket/prefix")
+    with pytest.raises(CannotStart, match="take away storage_url"):
+        build(settings, tmp_path)
+
+
 def test_a_file_of_settings(tmp_path: Path) -> None:
     path = tmp_path / "spark.conf"
     path.write_text("# ours\n\nspark.cores.max  4\nspark.sql.catalog.lake.uri\thttps://a b\n")

@@ -25,7 +25,9 @@ from headrace.tables.iceberg import Iceberg, IcebergTable
 from headrace.tables.icebergstate import plain
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
+from headrace.tables.sqlitecatalogs import SqliteCatalog
 
+_CATALOG = "mirror.sqlite"
 _MOST_ROUNDS = 200
 """The catalog keeps what it was; after so many changes it is made anew."""
 
@@ -80,13 +82,14 @@ class MirrorReader:
             files = self._files(pool_id, _folder(found))
             files.rejects.mkdir(parents=True, exist_ok=True)
             files.data.mkdir(parents=True, exist_ok=True)
-            _bring_up_to_date(files, found)
+            _bring_up_to_date(self._root / pool_id / _CATALOG, files.data, found)
             self._known[pool_id] = files
             return files
 
     def _files(self, pool_id: str, data: Path | None) -> LakeFiles:
         pool = self._root / pool_id
-        return LakeFiles(pool / "mirror.sqlite", data or pool / "data")
+        catalog = SqliteCatalog(pool / _CATALOG)
+        return LakeFiles(catalog, data or pool / "data", rejects_in=pool / "rejects")
 
 
 def _folder(found: Sequence[IcebergTable]) -> Path | None:
@@ -102,19 +105,19 @@ def _folder(found: Sequence[IcebergTable]) -> Path | None:
     return Path(unquote(location.path)).parent
 
 
-def _bring_up_to_date(files: LakeFiles, found: Sequence[IcebergTable]) -> None:
+def _bring_up_to_date(catalog: Path, data: Path, found: Sequence[IcebergTable]) -> None:
     with duckdb.connect() as engine:
         for extension in ("ducklake", "sqlite_scanner"):
             import_extension(extension, con=engine)
         engine.execute("LOAD ducklake; LOAD sqlite_scanner; SET threads = 1; SET TimeZone = 'UTC'")
         engine.execute("SET ducklake_default_data_inlining_row_limit = 0; SET enable_progress_bar = false")
-        known, rounds = _attached(engine, files)
+        known, rounds = _attached(engine, catalog, data)
         if rounds > _MOST_ROUNDS:
             engine.execute("DETACH lake")
             for more in ("", "-wal", "-shm"):
                 with suppress(FileNotFoundError):
-                    files.catalog.with_name(files.catalog.name + more).unlink()
-            known, _ = _attached(engine, files)
+                    catalog.with_name(catalog.name + more).unlink()
+            known, _ = _attached(engine, catalog, data)
         now = {table.name: _mark(table) for table in found if table.state.table()}
         if now == {name: mark for name, (mark, *_) in known.items()}:
             return
@@ -129,11 +132,11 @@ def _bring_up_to_date(files: LakeFiles, found: Sequence[IcebergTable]) -> None:
 
 
 def _attached(
-    engine: duckdb.DuckDBPyConnection, files: LakeFiles
+    engine: duckdb.DuckDBPyConnection, catalog: Path, data: Path
 ) -> tuple[dict[str, tuple[str, str, str]], int]:
     engine.execute(
-        f"ATTACH {literal(f'ducklake:sqlite:{files.catalog}')} AS lake (DATA_PATH "
-        f"{literal(f'{files.data}/')}, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000); USE lake"
+        f"ATTACH {literal(f'ducklake:sqlite:{catalog}')} AS lake (DATA_PATH "
+        f"{literal(f'{data}/')}, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000); USE lake"
     )
     engine.execute(f"CREATE SCHEMA IF NOT EXISTS {BOOKS}")
     rows = engine.execute(

@@ -17,11 +17,13 @@ class LakeFiles:
     """None: nobody shall know; a child that reads has a copy."""
     data: Path
     more: tuple[Path, ...] = ()
+    rejects_in: Path | None = None
+    """None: beside the data."""
 
     @property
     def rejects(self) -> Path:
         """The folder of what could not be stored, beside the lake."""
-        return self.data.parent / "rejects"
+        return self.rejects_in or self.data.parent / "rejects"
 
 
 class Wall(StrEnum):

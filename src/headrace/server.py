@@ -709,9 +709,7 @@ def _spark_tables(settings: Settings, folder: Path, sandbox: Sandbox, locks: Loc
 def _refuse_without_spark(settings: Settings) -> None:
     if settings.engine is Engine.SPARK:
         if settings.storage_url:
-            raise CannotStart(
-                "Spark reads staged chunks from the data folder: take away storage_url."
-            )
+            raise CannotStart("Spark reads staged chunks from the data folder: take away storage_url.")
         try:
             refuse_without_spark(read_config(settings.spark_config))
         except CannotUseSpark as error:

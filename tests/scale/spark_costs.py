@@ -24,6 +24,7 @@ from headrace.model import DATETIME, INTEGER, STRING, Column, JobType, TableRef,
 from headrace.tables import Load, TableEngine
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
+from headrace.tables.sqlitecatalogs import SqliteCatalogs
 from sparkparts import cluster, spark_tables
 
 SIZES = (100_000, 1_000_000, 5_000_000)
@@ -59,6 +60,7 @@ def _lake(folder: Path) -> Iterator[tuple[TableEngine, Seconds]]:
         memory_mb=1024,
         temp=folder / "temp",
         locks=LocksOfProcess(),
+        catalogs=SqliteCatalogs(folder / "lake" / "pools"),
         sandbox=sandbox,
         keep_versions_days=7,
         upkeep_loads=25,
@@ -99,7 +101,12 @@ def _run(
             began, burnt = time.monotonic(), cpu()
             _load(tables, folder, f"t{rows}", type, first, number)
             figures[rows, step] = time.monotonic() - began, cpu() - burnt
+            print(type_name(tables), rows, step, *(f"{f:.1f}" for f in figures[rows, step]), file=sys.stderr)
     return figures
+
+
+def type_name(tables: TableEngine) -> str:
+    return type(tables).__name__
 
 
 def _load(tables: TableEngine, folder: Path, table: str, type: JobType, first: int, rows: int) -> None:

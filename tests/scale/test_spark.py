@@ -50,8 +50,10 @@ from headrace.model import (
 )
 from headrace.tables import ExportFormat, Load, Preview, TableEngine
 from headrace.tables.ducklake import DuckLakeTables
+from headrace.tables.icebergstate import ROW
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.spark import SparkTables
+from headrace.tables.sqlitecatalogs import SqliteCatalogs
 from sparkparts import cluster, spark_tables
 
 pytestmark = [
@@ -262,8 +264,16 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkTables]:
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckLakeTables]:
     folder = tmp_path_factory.mktemp("lake")
     sandbox = Sandbox(processes=1, memory_mb=256, temp=folder)
-    more = {"keep_versions_days": 7.0, "upkeep_loads": 25, "sandbox": sandbox, "locks": LocksOfProcess()}
-    tables = DuckLakeTables(folder / "pools", memory_mb=256, temp=folder / "temp", **more)
+    tables = DuckLakeTables(
+        folder / "pools",
+        memory_mb=256,
+        temp=folder / "temp",
+        locks=LocksOfProcess(),
+        catalogs=SqliteCatalogs(folder / "pools"),
+        sandbox=sandbox,
+        keep_versions_days=7.0,
+        upkeep_loads=25,
+    )
     yield tables
     tables.close()
     sandbox.close()
@@ -312,7 +322,7 @@ def test_a_decimal_is_widened(both: Both) -> None:
 
 
 def test_columns_called_as_the_engines_own(both: Both) -> None:
-    odd = ("_file", "_pos", "__file", "__deletes", "row_index", "t", "s", "`", "ROWID")
+    odd = ("_file", "_pos", "_deleted", "_x_deletes", "_x_file", ROW, "row_index", "t", "s", "`", "filename")
     columns = {"k": INTEGER, **dict.fromkeys(odd, STRING)}
     both.load(Push(columns, [(1, *odd), (2, *odd)]))
     both.load(Push({"k": INTEGER, "_file": STRING}, [(1, "new")], [(2, None)]))

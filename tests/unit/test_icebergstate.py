@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.model import INTEGER, STRING, Column, TableRef, decimal
 from headrace.tables.icebergstate import (
+    ROW,
     UNDO,
     UPKEEP,
     Entry,
@@ -43,11 +44,17 @@ def test_no_two_names_are_spelled_alike(one: str, other: str) -> None:
         ("a.b", "a_x2E_b"),
         ("_x20_", "_x5F_x20_"),
         ("1st", "_x31_st"),
+        ("_file", "_x5F_file"),
+        ("_CELONIS_CHANGE_DATE", "_CELONIS_CHANGE_DATE"),
         ("é", "_xE9_"),
     ],
 )
 def test_a_name_has_letters_digits_and_underscores_alone(name: str, spelled: str) -> None:
     assert plain(name) == spelled
+
+
+def test_names_of_ours_are_nobody_elses() -> None:
+    assert plain(ROW) != ROW
 
 
 def test_a_long_name_fits_into_a_folder() -> None:

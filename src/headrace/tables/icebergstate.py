@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from headrace.model import Column, ColumnKind, ColumnType, Table, TableRef, Version, fold
+from headrace.model import CHANGE_DATE, Column, ColumnKind, ColumnType, Table, TableRef, Version, fold
 
 PROPERTY = "headrace"
-ROW = "_headrace_row"
+ROW = "_headrace_x_row"
 """A column of every table: the number of the load and of the row in it. The larger one is the newer."""
 
 ROW_BITS = 40
@@ -161,9 +161,12 @@ def _written_column(column: Column) -> list[object]:
 def plain(name: str) -> str:
     """A name of letters, digits and underscores for any other; no two names have the same.
 
-    Iceberg spells other characters of columns so itself, in its files.
+    Iceberg spells other characters of columns so itself, in its files. What begins with an underscore may be
+    a name of its own; ``_x_`` is in none, so that ours are free.
     """
-    spelled = re.sub(r"_(?=x)|[^A-Za-z0-9_]", lambda found: f"_x{ord(found[0]):X}_", name)
+    if name == CHANGE_DATE:
+        return name
+    spelled = re.sub(r"^_|_(?=x)|[^A-Za-z0-9_]", lambda found: f"_x{ord(found[0]):X}_", name)
     if spelled[:1].isdigit():
         spelled = f"_x{ord(spelled[0]):X}_{spelled[1:]}"
     if len(spelled) > _LONGEST_NAME:

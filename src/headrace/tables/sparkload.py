@@ -28,7 +28,7 @@ from headrace.tables import Load, TableDiff
 from headrace.tables.iceberg import Change, Iceberg, IcebergTable
 from headrace.tables.icebergstate import ROW, ROW_BITS, Entry, Shape, State, plain
 
-_DELETES = "__deletes"
+_DELETES, _NTH = "_x_deletes", "_x_nth"
 _STAMP = plain(CHANGE_DATE)
 
 
@@ -98,7 +98,9 @@ class Loading:
             return self._receipt(), TableDiff(ref, self._old, self._load.columns, replaces=replaces)
         assert self._old is not None and self._found is not None
         fit = _fit(self._old, self._load)
-        self._counts = self._matches(self._iceberg.sql_name(self._pool_id, self._found.name))
+        name = self._iceberg.sql_name(self._pool_id, self._found.name)
+        new = [f"CAST(NULL AS {_spark_type(c.type)}) AS `{plain(c.name)}`" for c in fit.new]
+        self._counts = self._matches(f"(SELECT {', '.join(['*', *new])} FROM {name})")
         return self._receipt(fit), TableDiff(self._old.ref, self._old, fit.columns)
 
     @contextmanager
@@ -296,8 +298,9 @@ class Loading:
         kept = ", ".join(f"t.`{n}`" for n in _plain(missing))
         newest = self._view(
             self._session.sql(
-                f"SELECT * FROM (SELECT {by}, {kept}, row_number() OVER (PARTITION BY {by} ORDER BY t.{ROW} "
-                f"DESC) AS __n FROM {change.name} t LEFT SEMI JOIN {pushed} s ON {self._on()}) WHERE __n = 1"
+                f"SELECT * FROM (SELECT {by}, {kept}, row_number() OVER "
+                f"(PARTITION BY {by} ORDER BY t.{ROW} DESC) AS {_NTH} "
+                f"FROM {change.name} t LEFT SEMI JOIN {pushed} s ON {self._on()}) WHERE {_NTH} = 1"
             )
         )
         return self._session.sql(f"SELECT s.*, {kept} FROM {pushed} s LEFT JOIN {newest} t ON {self._on()}")
@@ -343,12 +346,12 @@ class Loading:
 
     # -- rows ------------------------------------------------------------------------------------------
 
-    def _read(self, files: Sequence[Path], columns: Sequence[Column]) -> Any:
-        """Staged files, under plain names."""
+    def _read(self, files: Sequence[Path], columns: Sequence[Column], *more: str) -> Any:
+        """Staged files, under plain names; ``more`` are expressions."""
         named = [(_tick(self._in_file.get(c.name, c.name)), c) for c in columns]
         schema = ", ".join(f"{name} {_spark_type(c.type)}" for name, c in named)
         read = self._session.read.schema(schema).parquet(*[file.as_uri() for file in files])
-        return read.selectExpr(*(f"{name} AS `{plain(c.name)}`" for name, c in named), "_metadata AS __file")
+        return read.selectExpr(*(f"{name} AS `{plain(c.name)}`" for name, c in named), *more)
 
     def _pushed(self, columns: Sequence[Column]) -> Any:
         """The upserts with their change date and their place."""
@@ -360,10 +363,12 @@ class Loading:
         if load.unique:
             rows = self._read(load.upserts, columns)
             return rows.selectExpr(*names, more, f"{number << ROW_BITS}L AS {ROW}")
+        hidden = any(c.name == "_metadata" for c in columns)  # a column of the client's
+        place = "monotonically_increasing_id()" if hidden else "_metadata.row_index"
         parts, first = [], number << ROW_BITS
         for file in load.upserts:
-            rows = self._read([file], columns)
-            parts.append(rows.selectExpr(*names, more, f"{first}L + __file.row_index AS {ROW}"))
+            rows = self._read([file], columns, f"{first}L + {place} AS {ROW}")
+            parts.append(rows.selectExpr(*names, more, ROW))
             first += _rows_of(file)
         return _union(parts)
 

@@ -30,6 +30,14 @@ SPARKS_OWN = (
     else []
 )
 
+ONLY_WITH_SPARK = [
+    pytest.mark.skipif(
+        "HEADRACE_SPARK" not in os.environ, reason="starts Spark: set HEADRACE_SPARK, or make test-spark"
+    ),
+    pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.timeout(1500),
+]
+
 SMALL = {
     "spark.sql.shuffle.partitions": "2",
     "spark.default.parallelism": "2",

@@ -178,6 +178,8 @@ def _start(config: Mapping[str, str]) -> Any:
         settings.pop(f"{catalog}type", None)
     if not settings["spark.jars"]:
         del settings["spark.jars"]
+    if SparkContext._active_spark_context is not None:  # it would be taken, with a catalog of its own
+        raise RuntimeError("This process has a Spark already.")
     builder = SparkSession.builder
     for name, value in settings.items():
         builder = builder.config(name, value)

@@ -18,10 +18,10 @@ from uuid import uuid4
 
 from headrace import confinement
 from headrace.backups import missing_files
+from headrace.folders import server_of
 from headrace.metadata import CannotOpen, postgres_version
 from headrace.metadata.holding import damage_of, revision_of
 from headrace.model import now
-from headrace.server import server_of
 from headrace.settings import Settings, named_in_vain
 
 _SHOWN = 3

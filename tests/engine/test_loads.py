@@ -40,10 +40,10 @@ from headrace.model import (
     Table,
     UpsertStrategy,
 )
-from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import ExportFormat
 from headrace.telling import Outlook
+from headrace.wiring import Parts, build
 from lakes import PLACES, database
 from sparkparts import SPARKS_OWN, of_engine
 

@@ -42,11 +42,11 @@ from headrace.model import (
     RejectCount,
     TableRef,
 )
-from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import TableChange
 from headrace.tables.transaction import Transaction
 from headrace.telling import Outlook, column_changes
+from headrace.wiring import Parts, build
 from lakes import PLACES, database
 
 PROGRAMS = int(os.environ.get("HEADRACE_PREVIEW_PROGRAMS", "40"))

@@ -14,10 +14,12 @@ from duckdb_extensions import import_extension
 from pydantic import SecretStr
 
 from engine.test_upkeep import K_V, Columns, Lake, Rows
+from headrace import wiring
 from headrace.errors import DatabaseUnreachable
+from headrace.folders import CannotStart
 from headrace.locks import LocksOfProcess
 from headrace.model import INTEGER, STRING, Table, TableRef
-from headrace.server import CannotStart, _catalogs, run
+from headrace.server import run
 from headrace.settings import CatalogPlace, Settings
 from headrace.tables import Load
 from headrace.tables.catalogs import Catalogs
@@ -212,7 +214,7 @@ def test_catalogs_that_lie_elsewhere_are_not_taken_for_empty(
 
 @contextmanager
 def catalogs_of(settings: Settings) -> Iterator[Catalogs]:
-    made = _catalogs(settings, settings.data_dir / "pools")
+    made = wiring.catalogs_of(settings, settings.data_dir / "pools")
     try:
         yield made
     finally:

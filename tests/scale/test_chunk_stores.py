@@ -25,10 +25,12 @@ from headrace.chunks import ChunkStore
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.s3 import S3Chunks
 from headrace.errors import StorageUnreachable
+from headrace.folders import CannotStart
 from headrace.model import Chunk, ChunkType, FileType, now
 from headrace.objects import Objects
-from headrace.server import CannotStart, _arriving, run
+from headrace.server import run
 from headrace.settings import Settings
+from headrace.wiring import arriving_of
 from objectstore import ObjectStore
 from postgres import Postgres
 from scale.installation import Installation, installation
@@ -298,7 +300,7 @@ def test_a_start_that_cannot_use_it_says_why(
     right = {name.removeprefix("HEADRACE_").lower(): value for name, value in env.items()}
     settings = Settings(data_dir=tmp_path, **(right | change))
     with pytest.raises(CannotStart) as refused:
-        _arriving(settings, tmp_path, tmp_path)
+        arriving_of(settings, tmp_path, tmp_path)
     assert said in str(refused.value)
     assert object_store.secret not in str(refused.value)
 

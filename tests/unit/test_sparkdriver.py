@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from headrace.server import CannotStart, build
+from headrace.folders import CannotStart
 from headrace.settings import Engine, Settings
 from headrace.tables import sparkdriver
 from headrace.tables.sparkdriver import CannotUseSpark, read_config, refuse_without_spark
+from headrace.wiring import build
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import typer
 from headrace.commands.ending import Stop
 from headrace.commands.output import Format, Output, show_one
 from headrace.commands.settled import DataDir, settled
-from headrace.settings import Engine
 
 app = typer.Typer()
 
@@ -35,6 +34,7 @@ def backup(
     backup holds all data and what signs tokens: keep it as closed as the folder itself.
     """
     from headrace import backups  # noqa: PLC0415  slow to import
+    from headrace.settings import Engine  # noqa: PLC0415  slow to import
 
     settings = settled(data_dir=data_dir)
     if not isinstance(settings.database, Path):

@@ -88,6 +88,8 @@ def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | Non
 
 def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> Table | None:
     """The table of that name, however it is spelled; the columns of all others are not looked at."""
+    if "\0" in ref.name + (ref.connection_id or ""):
+        return None  # no table may have such a name, and no database takes it in a question
     return _spelled(cursor, lake, ref.connection_id or "main", ref.name) or _spelled_otherwise(
         cursor, lake, ref
     )

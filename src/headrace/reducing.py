@@ -72,12 +72,9 @@ class Reducer:
         files = [f for f in files if f.rows]
         if not keys:
             return _untouched(files, unique=False)
-        with self._thrift.large(sum(f.rows for f in files)):
-            if not self._thrift.run(lambda: self._repeats(files, columns, keys)):
-                return _untouched(files, unique=True)
-            return self._thrift.run(
-                lambda: self._winners(files, columns, keys, order, allow_duplicate, folder)
-            )
+        if not self._thrift.run(lambda: self._repeats(files, columns, keys)):
+            return _untouched(files, unique=True)
+        return self._thrift.run(lambda: self._winners(files, columns, keys, order, allow_duplicate, folder))
 
     def _repeats(self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]) -> bool:
         if sum(f.rows for f in files) < 2:

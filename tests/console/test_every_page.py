@@ -29,6 +29,8 @@ from headrace.web.rules import OPEN
 
 SECRETS = ("Order to cash", "invoices", "Edsger", LONG)
 COLOURS = ("color-contrast",)
+BELOW_EACH_OTHER = ("errors", "settings")
+"""Pages whose lists need no scrolling on a narrow screen."""
 WITH_TEMPLATE = [page for page in PAGES if page.template]
 
 
@@ -60,6 +62,8 @@ def test_each_page_is_fit_for_everybody(admin: Person, stage: Stage) -> None:
         admin.page.set_viewport_size(NARROW)
         faults += [f"{name}, dark: {fault}" for fault in faults_for_some_people(admin.page, only=COLOURS)]
         faults += [f"{name}, narrow: wider than its window"] * (overflow(admin.page) > 0)
+        if name in BELOW_EACH_OTHER:
+            faults += [f"{name}, narrow: {title} is cut" for title in cut_lists(admin.page)]
     assert faults == []
 
 

@@ -52,6 +52,8 @@ def test_it_is_found_however_it_is_spelled(new_lake: NewLake, name: str) -> None
             assert table and (table.ref, table.rows) == (ref, 1)
     assert lake.tables.find(lake.pool, TableRef(name)) is None  # a global one is another
     assert lake.tables.find(lake.pool, TableRef(f"{name}2", "connection-1")) is None
+    for nobody in (TableRef(f"{name}\0", "connection-1"), TableRef(name, "connection-1\0")):
+        assert lake.tables.find(lake.pool, nobody) is None
 
 
 def test_a_table_that_is_made_anew_meanwhile_is_the_new_one(new_lake: NewLake) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from headrace.errors import (
     Cancelled,
     ChunkFailed,
     DiskFull,
-    HeadraceError,
     RowsRejected,
     SchemaMismatch,
 )
@@ -119,14 +117,14 @@ def rows_of(files: Sequence[Path]) -> list[dict[str, Any]]:
 
 @dataclass
 class Sent:
-    """What a chunk is staged as; ``problem``: it could not be."""
+    """What a chunk is staged as; ``problem``: it could not be. One that ``waits`` is not staged yet."""
 
     columns: tuple[Column, ...]
     rows: list[tuple[Any, ...]]
     type: ChunkType = ChunkType.UPSERT
     rejected_by: tuple[RejectCount, ...] = ()
     problem: str | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    waits: bool = False
 
     @property
     def rejected(self) -> int:
@@ -213,16 +211,16 @@ class Desk:
 
     def _send(self, job: Job, sent: Sent) -> None:
         self._made += 1
-        name, told = f"chunk-{self._made}", {"sha256": f"sha-{self._made}", **sent.told}
+        name = f"chunk-{self._made}"
         incoming = self.chunks.receive(job.id, name)
         incoming.write(b"raw")
         incoming.keep()
-        details = (sent.type, 3, told["sha256"], FileType.PARQUET, now())
+        details = (sent.type, 3, f"sha of {name}", FileType.PARQUET, now())
         chunk = self.metadata.chunks.add(Chunk(name, job.id, job.pool_id, 0, *details))
         self.sent[name] = sent
         if sent.problem:
             self.metadata.chunks.failed(name, sent.problem, 1)
-        elif "unstaged" not in told:
+        elif not sent.waits:
             report = written(sent, sent.columns, self.staged_file(chunk))
             self.metadata.chunks.staged(name, report, 1)
 
@@ -271,23 +269,6 @@ def deletes(columns: Sequence[Column], *rows: tuple[Any, ...], **more: Any) -> S
 
 def bad(rows: int) -> tuple[RejectCount, ...]:
     return (RejectCount("value-does-not-fit", "v", rows),)
-
-
-@pytest.fixture(scope="module")
-def reducer() -> Iterator[Reducer]:
-    temp = Path(tempfile.mkdtemp(prefix="headrace-loading-"))
-    made = Reducer(memory_mb=256, temp=temp)
-    yield made
-    made.close()
-    shutil.rmtree(temp)
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Metadata with nothing in it: migrations take longer than a load."""
-    path = tmp_path_factory.mktemp("fresh") / "metadata.sqlite"
-    Metadata(path).close()
-    return path
 
 
 @pytest.fixture
@@ -816,7 +797,7 @@ def test_what_must_be_staged_otherwise_is_so_aside(desk: Desk) -> None:
 
 
 def test_chunks_that_are_not_staged_yet_are_left_out(desk: Desk) -> None:
-    waiting = upserts([ID], (2,), told={"unstaged": True})
+    waiting = upserts([ID], (2,), waits=True)
     _, seen = outlook(desk, DELTA, upserts([ID], (1,)), waiting)
     assert seen.counts == Counts(rows_in=1, inserted=1)
 
@@ -844,19 +825,12 @@ def test_a_job_that_would_fail_otherwise_shows_no_tables(desk: Desk) -> None:
     assert seen.logs[-1] == "Chunk 1 could not be read: one"
 
 
-def test_a_look_aside_asks_nobody_whose_the_job_is(desk: Desk) -> None:
-    """It is NEW: it has no worker that could lose it."""
-    text = replace(ID, type=STRING)
-    _, seen = outlook(desk, DELTA, upserts([ID], (1,)), upserts([text], ("x",)))
-    assert seen.status is JobStatus.DONE
-
-
 def test_errors_of_the_server_are_not_a_foresight(desk: Desk) -> None:
     def full(*_: object, **__: object) -> None:
         raise DiskFull
 
     desk.lake.preview = full  # type: ignore[assignment,method-assign]
     job = desk.job(PushSpec("t"), upserts([ID], (1,)))
-    with pytest.raises(HeadraceError):
+    with pytest.raises(DiskFull):
         desk.loader.preview(job)
     assert not [path for path in desk.files_of(job) if "preview" in path.name]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,15 +43,6 @@ def upserts(columns: str, *rows: tuple[object, ...]) -> Sent:
 
 def deletes(columns: str, *rows: tuple[object, ...]) -> Sent:
     return Sent(DELETE, tuple(columns.split()), rows)
-
-
-@pytest.fixture(scope="module")
-def reducer() -> Iterator[Reducer]:
-    temp = Path(tempfile.mkdtemp(prefix="headrace-reducing-"))
-    made = Reducer(memory_mb=256, temp=temp)
-    yield made
-    made.close()
-    shutil.rmtree(temp)
 
 
 @dataclass(frozen=True)

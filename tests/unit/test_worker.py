@@ -227,14 +227,6 @@ class Shop:
         return [one for one in self.seen if isinstance(one, kind)]
 
 
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Metadata with nothing in it: migrations take longer than these tests."""
-    path = tmp_path_factory.mktemp("fresh") / "metadata.sqlite"
-    Metadata(path).close()
-    return path
-
-
 @pytest.fixture
 def shop(tmp_path: Path, fresh: Path) -> Iterator[Shop]:
     made = Shop(tmp_path, fresh)
@@ -504,9 +496,10 @@ def test_while_it_is_loaded_its_lease_is_kept(shop: Shop, start: Callable[..., W
 def test_who_was_overtaken_says_so_and_lets_go(shop: Shop, start: Callable[..., Worker]) -> None:
     shop.loader.fault = TakenOver()
     job = shop.queued()
-    start()
+    worker = start()
     [lost] = wait_for(lambda: shop.heard(LeaseLost))
     assert lost.job.id == job.id
+    wait_for(lambda: worker.held == 0)
     assert shop.of(job).status is JobStatus.RUNNING
     assert (shop.done, shop.loader.given_up) == ([], [])
 

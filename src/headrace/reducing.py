@@ -81,29 +81,25 @@ class Reducer:
         files = [f for f in files if f.rows]
         if not keys:
             return _untouched(files, unique=False)
-        rows = sum(f.rows for f in files)
-        if not self._may_repeat(files, columns, keys, rows):
+        if not self._may_repeat(files, columns, keys):
             return _untouched(files, unique=True)
-        with self._thrift.large(rows):
-            return self._thrift.run(
-                lambda: self._winners(files, columns, keys, order, allow_duplicate, folder)
-            )
+        return self._thrift.run(lambda: self._winners(files, columns, keys, order, allow_duplicate, folder))
 
     def _may_repeat(
-        self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str], rows: int
+        self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]
     ) -> bool:
         """False if no key stands twice; True says no more than that one may: of so many hashes two are alike.
 
         Hashes are a third of the work that the keys themselves would be. What is equal has the same one.
         """
-        if rows < 2:
+        if sum(f.rows for f in files) < 2:
             return False
         wanted = [c for c in columns if c.name in keys]
         read = " UNION ALL ".join(f"SELECT {_cells(f, wanted)} FROM {_read(f)}" for f in files)
         hashes = f"SELECT hash({', '.join(f'c{n}' for n in range(len(wanted)))}) AS h FROM ({read})"
         alike = f"SELECT 1 FROM ({hashes}) GROUP BY h HAVING count(*) > 1 LIMIT 1"
         try:
-            with self._looking_thrift.large(rows), self._looking.cursor() as cursor:
+            with self._looking.cursor() as cursor:
                 return bool(self._looking_thrift.run(lambda: cursor.execute(alike).fetchall()))
         except TooHungry:
             return True

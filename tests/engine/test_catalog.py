@@ -18,7 +18,7 @@ from headrace.tables.catalog import find_table
 
 @dataclass
 class Interrupted:
-    """A cursor, and what happens between the question for a name's spelling and the one for its table."""
+    """A cursor, and what happens before its second question."""
 
     cursor: duckdb.DuckDBPyConnection
     act: Callable[[], object]
@@ -26,7 +26,7 @@ class Interrupted:
 
     def execute(self, query: str) -> Any:
         self.asked += 1
-        if self.asked == 3:
+        if self.asked == 2:
             self.act()
         return self.cursor.execute(query)
 
@@ -34,8 +34,8 @@ class Interrupted:
 def found_while(lake: Lake, act: Callable[[], object]) -> Table | None:
     with lake.tables._cursor(lake.pool) as (cursor, attached):
         interrupted: Any = Interrupted(cursor, act)
-        table = find_table(interrupted, attached, TableRef(lake.ref.name.upper()))
-    assert interrupted.asked == 3
+        table = find_table(interrupted, attached, lake.ref)
+    assert interrupted.asked == 2
     return table
 
 

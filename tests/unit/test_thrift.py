@@ -1,7 +1,4 @@
-"""An engine has all of its threads for what is large, and one for all else.
-
-What lacks memory is done once more with one thread, one at a time; then it is told.
-"""
+"""What lacks memory is done once more with one thread, one at a time; then it is told."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import duckdb
 import pytest
 
 from headrace.errors import TooHungry
-from headrace.thrift import LARGE_ROWS, Thrift
+from headrace.thrift import Thrift
 
 
 @pytest.fixture
@@ -33,50 +30,21 @@ def fails(engine: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_what_has_enough_is_done_once(engine: duckdb.DuckDBPyConnection) -> None:
-    thrift = Thrift(engine)
-    with thrift.large(LARGE_ROWS):
-        assert thrift.run(lambda: threads(engine), lambda: 0) == 4
-
-
-def test_what_is_small_has_one_thread(engine: duckdb.DuckDBPyConnection) -> None:
-    thrift = Thrift(engine)
-    assert threads(engine) == 1
-    with thrift.large(LARGE_ROWS - 1):
-        assert threads(engine) == 1
-
-
-def test_the_last_that_is_large_gives_the_threads_back(engine: duckdb.DuckDBPyConnection) -> None:
-    thrift = Thrift(engine)
-    with thrift.large(LARGE_ROWS):
-        with thrift.large(LARGE_ROWS), thrift.large(0):
-            assert threads(engine) == 4
-        assert threads(engine) == 4
-    assert threads(engine) == 1
-
-
-def test_an_error_gives_them_back(engine: duckdb.DuckDBPyConnection) -> None:
-    thrift = Thrift(engine)
-    with pytest.raises(ZeroDivisionError), thrift.large(LARGE_ROWS):
-        _ = 1 // 0
-    assert threads(engine) == 1
+    assert Thrift(engine).run(lambda: threads(engine), lambda: 0) == 4
 
 
 def test_what_lacks_memory_gets_it_with_one_thread(engine: duckdb.DuckDBPyConnection) -> None:
     def again() -> int:
         return threads(engine)
 
-    thrift = Thrift(engine)
-    with thrift.large(LARGE_ROWS):
-        assert thrift.run(lambda: fails(engine) or 0, again) == 1
-        assert threads(engine) == 4
+    assert Thrift(engine).run(lambda: fails(engine) or 0, again) == 1
+    assert threads(engine) == 4
 
 
 def test_what_lacks_it_then_too_is_told(engine: duckdb.DuckDBPyConnection) -> None:
-    thrift = Thrift(engine)
-    with thrift.large(LARGE_ROWS):
-        with pytest.raises(TooHungry):
-            thrift.run(lambda: fails(engine))
-        assert threads(engine) == 4
+    with pytest.raises(TooHungry):
+        Thrift(engine).run(lambda: fails(engine))
+    assert threads(engine) == 4
 
 
 def test_other_errors_are_not_met(engine: duckdb.DuckDBPyConnection) -> None:

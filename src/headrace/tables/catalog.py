@@ -36,7 +36,6 @@ from headrace.model import (
 from headrace.tables.catalogs import Catalog
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.writer import Writer
-from headrace.thrift import Thrift
 
 BOOKS = "headrace"
 """The lake's schema for what is ours."""
@@ -57,16 +56,12 @@ _STORED = {
 
 @dataclass
 class Lake:
-    """An attached lake: its alias in the engine, its writer lock, which catalog it is, who uses it, when.
-
-    ``thrift``: how many threads its engine has.
-    """
+    """An attached lake: its alias in the engine, its writer lock, which catalog it is, who uses it, when."""
 
     alias: str
     files: LakeFiles
     catalog: Catalog
     writer: Writer
-    thrift: Thrift
     identity: Hashable | None = None
     users: int = 0
     used_at: float = 0.0  # on the clock that never goes back
@@ -88,14 +83,6 @@ def all_tables(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int | Non
 
 def find_table(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> Table | None:
     """The table of that name, however it is spelled; the columns of all others are not looked at."""
-    if "\0" in ref.name + (ref.connection_id or ""):
-        return None  # no table may have such a name, and no database takes it in a question
-    return _spelled(cursor, lake, ref.connection_id or "main", ref.name) or _spelled_otherwise(
-        cursor, lake, ref
-    )
-
-
-def _spelled_otherwise(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> Table | None:
     names = asked(
         cursor,
         lake,
@@ -103,13 +90,10 @@ def _spelled_otherwise(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: Table
         f"JOIN ducklake_schema s USING (schema_id) WHERE {alive('t')} AND {alive('s')}",
     )
     spelled = next(((s, t) for s, t in names if ref_of(s, t).folded == ref.folded), None)
-    # not by its id: the table may be made anew in between
-    return _spelled(cursor, lake, *spelled) if spelled else None
-
-
-def _spelled(cursor: duckdb.DuckDBPyConnection, lake: Lake, schema: str, name: str) -> Table | None:
-    wanted = f"s.schema_name = {literal(schema)} AND t.table_name = {literal(name)}"
-    found = _tables(cursor, lake, None, wanted)
+    if spelled is None:
+        return None
+    schema, name = map(literal, spelled)  # not by its id: the table may be made anew in between
+    found = _tables(cursor, lake, None, f"s.schema_name = {schema} AND t.table_name = {name}")
     return found[0] if found else None
 
 

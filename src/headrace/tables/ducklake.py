@@ -62,7 +62,7 @@ from headrace.tables.transaction import commit, rehearse
 from headrace.tables.undoing import foreseen, undo, undoing_of
 from headrace.tables.upkeep import Upkeep
 from headrace.tables.writer import Writer
-from headrace.thrift import LARGE_ROWS, Thrift
+from headrace.thrift import Thrift
 
 _ATTACHED_AT_ONCE = 64
 _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
@@ -221,7 +221,7 @@ class DuckLakeTables:
     # -- undoing ---------------------------------------------------------------------------------------
 
     def undo(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
-        with _undoable(), self._thrift.large(LARGE_ROWS):
+        with _undoable():
             return self._thrift.run(lambda: self._undone(pool_id, job_id, targets))
 
     def _undone(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
@@ -234,7 +234,7 @@ class DuckLakeTables:
             )
 
     def preview_undo(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
-        with _undoable(), self._thrift.large(LARGE_ROWS):
+        with _undoable():
             return self._thrift.run(lambda: self._undo_foreseen(pool_id, job_id, targets))
 
     def _undo_foreseen(self, pool_id: str, job_id: str, targets: Sequence[TableRef]) -> Undoing:
@@ -258,8 +258,7 @@ class DuckLakeTables:
     def maintain(self, pool_id: str, ref: TableRef) -> None:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             if table := find_table(cursor, lake, ref):
-                with self._thrift.large(table.rows or 0):
-                    self._upkeep.tidy(cursor, lake, table)
+                self._upkeep.tidy(cursor, lake, table)
 
     def expire(self, pool_id: str) -> None:
         if not self._catalogs.of(pool_id).identity():
@@ -338,7 +337,7 @@ class DuckLakeTables:
         files.data.mkdir(parents=True, exist_ok=True)
         files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
         writer = Writer(self._locks, pool_id)
-        lake = Lake("lake_" + pool_id.replace("-", ""), files, catalog, writer, self._thrift)
+        lake = Lake("lake_" + pool_id.replace("-", ""), files, catalog, writer)
         cursor = self._engine.cursor()
         cursor.execute(
             f"ATTACH {catalog.attach()} AS {lake.alias} "

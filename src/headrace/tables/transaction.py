@@ -109,14 +109,8 @@ class Transaction:
             return self._receipt(not_found=self._load.delete_rows)
         if existing is None or self._load.type is JobType.REPLACE:
             return self._replace(existing, ref, folder)
-        with self._lake.thrift.large(self._rows_to_read(existing)):
-            self._load = self._spelled_as(existing, folder)
-            return self._merge(existing, folder)
-
-    def _rows_to_read(self, table: Table) -> int:
-        """Those of the table are searched for keys; without keys files become part of it as they are."""
-        load = self._load
-        return load.upsert_rows + load.delete_rows + (table.rows or 0) if load.keys else 0
+        self._load = self._spelled_as(existing, folder)
+        return self._merge(existing, folder)
 
     def _spelled_as(self, table: Table, folder: Path) -> Load:
         """The load with the column names of the table. Only a mirror can spell them differently."""

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark bench-spark programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -82,13 +82,29 @@ ROUNDS ?= 200
 OPERATIONS ?= 400
 FLIPS ?= 40
 LOSSES ?= 12
+BACKUPS ?= 3
 faults: setup
 	HEADRACE_FAULT_ROUNDS=$(ROUNDS) HEADRACE_FAULT_PROGRAMS=$(PROGRAMS) HEADRACE_LOST_OPERATIONS=$(OPERATIONS) \
-	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
+	  HEADRACE_BIT_FLIPS=$(FLIPS) HEADRACE_POWER_LOSSES=$(LOSSES) HEADRACE_FAULT_BACKUPS=$(BACKUPS) \
+	  $(BIN)/python -m pytest tests/faults --write-run $(ARGS)
 
-# Several servers and workers on PostgreSQL, killed at random, and the suites over both databases: make test-scale ROUNDS=200
-test-scale: setup
-	HEADRACE_SCALE_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
+# Servers and workers on PostgreSQL and S3, killed at random, and the suites over both: make test-scale ROUNDS=200 JOBS=1000
+JOBS ?= 200
+test-scale: setup test-spark
+	HEADRACE_SCALE_ROUNDS=$(ROUNDS) HEADRACE_STORM_JOBS=$(JOBS) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
+	HEADRACE_CATALOGS_OF_TESTS=database $(BIN)/python -m pytest tests/engine/test_loads.py tests/engine/test_previews.py tests/engine/test_undo.py tests/engine/test_upkeep.py tests/engine/test_stored.py tests/engine/test_catalog.py $(ARGS)
+
+# The suite of loads over Spark, the same loads to the lake and to Spark, a cluster that loses parts: make test-spark SPARK_PROGRAMS=50
+SPARK_PROGRAMS ?= 12
+test-spark: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
+	HEADRACE_TEST_ENGINE=spark HEADRACE_LOAD_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_loads.py $(ARGS)
+	HEADRACE_SPARK=1 HEADRACE_SPARK_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest -s tests/scale/test_spark.py tests/scale/test_spark_deaths.py $(ARGS)
+
+# What loads cost over Spark, beside the lake: the table of docs/spark.md
+bench-spark: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
+	PYTHONPATH=tests $(BIN)/python -m scale.spark_costs $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from counted import Counting
 from harness import RunningServer, create_pool
+from objectstore import ObjectStore
 from postgres import Postgres
 
 # on a busy machine a slow example is no finding; what must land is decided by the same examples each time
@@ -36,6 +37,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    with ObjectStore() as running:
         yield running
 
 

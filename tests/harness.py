@@ -153,14 +153,24 @@ class RunningWorker(RunningServer):
         return "no URL" if "worker is ready" in text else None
 
 
-def wait_for(look: Callable[[], T | None], timeout: float = 60, what: str = "it", every: float = 0.02) -> T:
-    """What ``look`` returns, as soon as that is something; asked again until the deadline."""
+def wait_for(
+    look: Callable[[], T | None],
+    timeout: float = 60,
+    what: str = "it",
+    every: float = 0.02,
+    slower: float = 1.0,
+) -> T:
+    """What ``look`` returns, as soon as that is something; asked again until the deadline.
+
+    ``slower``: by so much each pause is longer than the one before, up to two seconds.
+    """
     deadline = time.monotonic() + timeout
     while True:
         if found := look():
             return found
         assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
         time.sleep(every)
+        every = min(every * slower, max(every, 2.0))
 
 
 # -- a push, by the plain documented requests ----------------------------------------------------------

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -22,13 +22,16 @@ from harness import wait_for
 _HARMLESS = "nobody"
 """Whom root starts it as: PostgreSQL does not run as root."""
 
-_FOR_TESTS = ("fsync=off", "full_page_writes=off", "max_connections=200", "listen_addresses=")
+_FOR_TESTS = ("fsync=off", "full_page_writes=off", "max_connections=200")
 
 
 class Postgres:
     """One server; ``database()`` and ``schema()`` make a new one and answer its URL."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, port: int = 5432, addresses: Sequence[str] = ()) -> None:
+        """``addresses``: where it listens besides."""
+        self._port = port
+        self._settings = (*_FOR_TESTS, f"port={port}", f"listen_addresses={','.join(addresses)}")
         self.folder = Path(tempfile.mkdtemp(prefix="headrace-pg-"))
         self.password = secrets.token_hex(12)
         self._binaries = _binaries(self.folder)
@@ -49,10 +52,12 @@ class Postgres:
         command = [self._binaries / "initdb", "-D", self.folder / "data", "-U", "headrace", "--no-sync"]
         command += ["-E", "UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={secret}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._as)
+        with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")
 
     def start(self) -> Postgres:
         """Returns when it answers."""
-        settings = [part for setting in _FOR_TESTS for part in ("-c", setting)]
+        settings = [part for setting in self._settings for part in ("-c", setting)]
         command = [self._binaries / "postgres", "-D", self.folder / "data", "-k", self.folder, *settings]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -75,7 +80,12 @@ class Postgres:
             return cursor.fetchall() if cursor.description else []
 
     def url(self, database: str) -> str:
-        return f"postgresql://headrace:{self.password}@/{database}?host={quote(str(self.folder), safe='')}"
+        place = f"host={quote(str(self.folder), safe='')}&port={self._port}"
+        return f"postgresql://headrace:{self.password}@/{database}?{place}"
+
+    def url_at(self, address: str, url: str) -> str:
+        """The same database, as it is reached by TCP."""
+        return url.partition("?")[0].replace("@/", f"@{address}:{self._port}/")
 
     def database(self) -> str:
         name = f"db{next(self._numbers)}"

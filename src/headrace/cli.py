@@ -84,13 +84,13 @@ def work(
 
 
 def _until_sigterm(what: str, settings: Settings) -> None:
-    from headrace import logs, server  # noqa: PLC0415  slow to import, and most commands need none of it
+    from headrace import folders, logs, server  # noqa: PLC0415  slow to import, and most commands need none of it
 
     logs.configure(settings.log_format, settings.log_level)
 
     try:
         getattr(server, what)(settings, lambda line: print(line, flush=True))
-    except server.CannotStart as error:
+    except folders.CannotStart as error:
         raise Stop(str(error)) from error
 
 

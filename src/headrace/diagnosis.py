@@ -18,10 +18,10 @@ from uuid import uuid4
 
 from headrace import confinement
 from headrace.backups import missing_files
+from headrace.folders import server_of
 from headrace.metadata import CannotOpen, postgres_version
 from headrace.metadata.holding import damage_of, revision_of
 from headrace.model import now
-from headrace.server import server_of
 from headrace.settings import Settings, named_in_vain
 
 _SHOWN = 3
@@ -62,7 +62,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "tls": lambda: _tls(settings, folder),
         "clients": lambda: _clients(settings, served),
         "clock": lambda: _clock(folder),
-        "extensions": _extensions,
+        "extensions": lambda: _extensions(settings.catalogs_in_database),
         "confinement": _confinement,
     }
     for name, check in checks.items():
@@ -284,20 +284,22 @@ def _clock(folder: Path) -> Iterator[Finding]:
         yield Finding("clock", State.OK, f"{at:%Y-%m-%d %H:%M:%S} UTC")
 
 
-def _extensions() -> Iterator[Finding]:
+def _extensions(in_database: bool) -> Iterator[Finding]:
     import duckdb  # noqa: PLC0415
     from duckdb_extensions import import_extension  # noqa: PLC0415
 
+    needed = ["ducklake", "sqlite_scanner", *(["postgres_scanner"] if in_database else [])]
     try:
-        for extension in ("ducklake", "sqlite_scanner"):
+        for extension in needed:
             import_extension(extension)
         with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as engine:
-            engine.execute("LOAD ducklake; LOAD sqlite_scanner")
+            for extension in needed:
+                engine.execute(f"LOAD {extension}")
     except Exception as error:  # what is missing is told in many ways
         advice = "install headrace anew, with all that it depends on"
         yield Finding("extensions", State.FAULT, str(error).splitlines()[0], advice)
         return
-    yield Finding("extensions", State.OK, f"DuckDB {duckdb.__version__} with ducklake and sqlite_scanner")
+    yield Finding("extensions", State.OK, f"DuckDB {duckdb.__version__} with {', '.join(needed)}")
 
 
 def _confinement() -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from headrace.errors import DiskFull
+from headrace.errors import DiskFailed, DiskFull
 
 
 def sync(path: Path) -> None:
@@ -44,20 +44,33 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 _FULL = re.compile(r"No space left on device|database or disk is full|disk I/O error|Disk quota exceeded")
+_FAILED = re.compile(r"Input/output error|Read-only file system")
+_LOG_OF_ITS_OWN = "SQLITE_IOERR_SHM"
 
 
-def disk_full(error: BaseException | None) -> DiskFull | None:
-    """What to say instead if this, or what it came from, means that nothing can be written any more.
+def disk_fault(error: BaseException | None) -> DiskFull | DiskFailed | None:
+    """What to say instead if this, or what it came from, means that nothing can be written any more, or read.
 
-    Engines tell it in words only; SQLite's "disk I/O error" is what opening a file with a log of its own
-    says then. Errors that came of each other in a circle end where it closes.
+    Engines tell it in words only; SQLite's "disk I/O error" is what opening a file with a log of its own says
+    on a full disk, and what it says of any other fault there has another name. Errors that came of each other
+    in a circle end where it closes.
     """
     seen = set[int]()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFull()
-        if _FULL.search(str(error)):
-            return DiskFull()
+        if fault := _fault(error):
+            return fault
         error = error.__cause__ or error.__context__
+    return None
+
+
+def _fault(error: BaseException) -> DiskFull | DiskFailed | None:
+    number = error.errno if isinstance(error, OSError) else None
+    name = getattr(error, "sqlite_errorname", "")
+    if number in (errno.EIO, errno.EROFS) or _FAILED.search(str(error)):
+        return DiskFailed()
+    if name.startswith("SQLITE_IOERR") and not name.startswith(_LOG_OF_ITS_OWN):
+        return DiskFailed()
+    if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(str(error)):
+        return DiskFull()
     return None

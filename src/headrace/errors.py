@@ -35,6 +35,7 @@ The tree::
     ├── KeyReused                 422  an Idempotency-Key that stands for something else
     ├── Busy                      503  another process holds the catalog of the pool
     ├── StillStaging              503  chunks of the job are not staged yet
+    ├── DiskFailed                500  the disk does not write, or not read
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
     ├── PoolFull                  507  the pool is above its quota
@@ -310,9 +311,16 @@ class Busy(HeadraceError):
 
 
 class DatabaseUnreachable(Busy):
-    """The database of the metadata does not answer; try again in a moment."""
+    """The database does not answer; try again in a moment."""
 
     code = "database-unreachable"
+    retry_after = 5
+
+
+class StorageUnreachable(Busy):
+    """The store of objects does not answer; try again in a moment."""
+
+    code = "storage-unreachable"
     retry_after = 5
 
 
@@ -339,6 +347,14 @@ class DiskFull(HeadraceError):
 
     code = "disk-full"
     status = 507
+    retry = True
+
+
+class DiskFailed(HeadraceError):
+    """The server's disk fails to write or read; what was asked for was not done."""
+
+    code = "disk-failed"
+    status = 500
     retry = True
 
 

@@ -6,14 +6,11 @@ number; what the lake has committed is then found by its receipt and not loaded 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 from headrace.agreeing import agree, columns_that_count, staged_columns
 from headrace.chunks import ChunkStore
@@ -47,6 +44,7 @@ from headrace.model import (
 )
 from headrace.observing import Ended, Observe, unheard
 from headrace.reducing import Reduced, Reducer, StagedFile
+from headrace.staged import StagedFiles
 from headrace.tables import Load, TableDiff, TableEngine, table_to_change
 from headrace.telling import (
     Outlook,
@@ -86,13 +84,19 @@ class Loader:
     tables: TableEngine
     reducer: Reducer
     restage: Restage
-    staging_folder: StagingFolder
+    staging_folder: StagedFiles
     keep_failed: timedelta = timedelta(0)
     """So long a failed job keeps its raw chunks, to be run again."""
     observe: Observe = unheard
 
     def load(self, job: Job) -> None:
         """Load one claimed job and finish it. Raises TakenOver."""
+        try:
+            self._load(job)
+        finally:
+            self.staging_folder.let_go(job.pool_id, job.id)
+
+    def _load(self, job: Job) -> None:
         told, kept = Telling(), False
         try:
             receipt = self._known_receipt(job)
@@ -110,6 +114,12 @@ class Loader:
 
     def preview(self, job: Job) -> Outlook:
         """What executing the NEW job would do by now. Nothing of it stays. Raises Busy."""
+        try:
+            return self._preview(job)
+        finally:
+            self.staging_folder.let_go(job.pool_id, job.id)
+
+    def _preview(self, job: Job) -> Outlook:
         with self.staging_folder.aside(job) as folder:
             told = Telling(aside=folder)
             try:
@@ -159,7 +169,7 @@ class Loader:
         by_name = {fold(c.name): c for c in columns}
         counting = columns_that_count(job, chunk, staged_columns(chunk))
         staged = [c for c in counting if fold(c.name) in by_name]
-        path = self.staging_folder.path(chunk.pool_id, chunk.job_id, chunk.id)
+        path = self.staging_folder.fetch(chunk.pool_id, chunk.job_id, chunk.id)
         keys = set(map(fold, job.spec.key_columns))
         fits = all(
             _same(c, by_name[fold(c.name)]) or (c.type == UNKNOWN and fold(c.name) not in keys)
@@ -300,39 +310,6 @@ class Loader:
             self.chunks.drop(job.id)
         self.staging_folder.drop(job.pool_id, job.id)
         crash_point("dropped")
-
-
-class StagingFolder:
-    """Where staged chunks wait: beside a pool's data, on the same file system, outside the lake's sight."""
-
-    def __init__(self, pools: Path) -> None:
-        self._pools = pools
-
-    def path(self, pool_id: str, job_id: str, chunk_id: str) -> Path:
-        return self._pools / pool_id / "staging" / job_id / f"{chunk_id}.parquet"
-
-    def scratch(self, job: Job) -> Path:
-        folder = self._pools / job.pool_id / "staging" / job.id / f"reduced-{job.fence}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    @contextmanager
-    def aside(self, job: Job) -> Iterator[Path]:
-        """A folder that is gone afterwards, for what must not touch the job."""
-        folder = self._pools / job.pool_id / "staging" / job.id / f"preview-{uuid4().hex}"
-        folder.mkdir(parents=True)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def drop(self, pool_id: str, job_id: str) -> None:
-        shutil.rmtree(self._pools / pool_id / "staging" / job_id, ignore_errors=True)
-
-    def jobs(self) -> Iterator[tuple[str, str]]:
-        """Pool and job of everything that lies here."""
-        for folder in self._pools.glob("*/staging/*"):
-            yield folder.parent.parent.name, folder.name
 
 
 def _is_as_staged(path: Path, chunk: Chunk, told: Telling) -> bool:

@@ -292,6 +292,7 @@ class Pushes:
             arrival.incoming.discard()
             raise
         crash_point("recorded")
+        arrival.incoming.release()
         if chunk.id == arrival.chunk_id:
             self.observe(Received(chunk, seconds_since(arrival.start)))
             self.on_chunk(chunk)

@@ -8,14 +8,15 @@ counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from headrace.conversion import literal, quoted, sql_type
+from headrace.errors import TooHungry
 from headrace.model import ChunkType, Column
 from headrace.thrift import Thrift
 
@@ -43,16 +44,24 @@ class Reduced:
     dropped: int
 
 
+_LOOKING_MB = 128
+_LOOKING_MB_A_CORE = 16
+"""So much is as quick as any more: what does not fit goes to the disk in pieces that fit the cache."""
+
+
 class Reducer:
-    """Joins and sorts with one engine of its own, within ``memory_mb``."""
+    """Looks for keys that repeat with one engine, which needs little; joins and sorts with another."""
 
     def __init__(self, *, memory_mb: int, temp: Path) -> None:
-        self._engine = duckdb.connect()
-        self._engine.execute(f"SET memory_limit='{memory_mb}MB'; SET enable_progress_bar=false")
-        self._engine.execute(f"SET temp_directory={literal(str(temp))}")
-        self._thrift = Thrift(self._engine)
+        """``memory_mb``: what joining and sorting may take, and no more than that to look."""
+        little = _LOOKING_MB + _LOOKING_MB_A_CORE * (os.cpu_count() or 1)
+        self._looking, self._looking_thrift = _engine(
+            min(little, memory_mb), temp.with_name(f"{temp.name}-looking")
+        )
+        self._engine, self._thrift = _engine(memory_mb, temp)
 
     def close(self) -> None:
+        self._looking.close()
         self._engine.close()
 
     def reduce(
@@ -72,19 +81,28 @@ class Reducer:
         files = [f for f in files if f.rows]
         if not keys:
             return _untouched(files, unique=False)
-        if not self._thrift.run(lambda: self._repeats(files, columns, keys)):
+        if not self._may_repeat(files, columns, keys):
             return _untouched(files, unique=True)
         return self._thrift.run(lambda: self._winners(files, columns, keys, order, allow_duplicate, folder))
 
-    def _repeats(self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]) -> bool:
+    def _may_repeat(
+        self, files: Sequence[StagedFile], columns: Sequence[Column], keys: Sequence[str]
+    ) -> bool:
+        """False if no key stands twice; True says no more than that one may: of so many hashes two are alike.
+
+        Hashes are a third of the work that the keys themselves would be. What is equal has the same one.
+        """
         if sum(f.rows for f in files) < 2:
             return False
         wanted = [c for c in columns if c.name in keys]
-        rows = " UNION ALL ".join(f"SELECT {_cells(f, wanted)} FROM {_read(f)}" for f in files)
-        names = ", ".join(f"c{n}" for n in range(len(wanted)))
-        repeated = f"SELECT 1 FROM ({rows}) GROUP BY {names} HAVING count(*) > 1 LIMIT 1"
-        with self._cursor() as cursor:
-            return bool(cursor.execute(repeated).fetchall())
+        read = " UNION ALL ".join(f"SELECT {_cells(f, wanted)} FROM {_read(f)}" for f in files)
+        hashes = f"SELECT hash({', '.join(f'c{n}' for n in range(len(wanted)))}) AS h FROM ({read})"
+        alike = f"SELECT 1 FROM ({hashes}) GROUP BY h HAVING count(*) > 1 LIMIT 1"
+        try:
+            with self._looking.cursor() as cursor:
+                return bool(self._looking_thrift.run(lambda: cursor.execute(alike).fetchall()))
+        except TooHungry:
+            return True
 
     def _winners(
         self,
@@ -98,7 +116,7 @@ class Reducer:
         names = ", ".join(f"c{n} AS {quoted(c.name)}" for n, c in enumerate(columns))
         ranked = _ranked(files, columns, keys, order, allow_duplicate)
         upserts, deletes = folder / "upserts.parquet", folder / "deletes.parquet"
-        with self._cursor() as cursor:
+        with self._engine.cursor() as cursor:
             upsert_rows = _copy(cursor, f"SELECT {names} FROM ({ranked}) WHERE NOT _deletes", upserts)
             delete_rows = _copy(cursor, f"SELECT {names} FROM ({ranked}) WHERE _deletes", deletes)
         dropped = sum(f.rows for f in files) - upsert_rows - delete_rows
@@ -111,13 +129,12 @@ class Reducer:
             dropped=dropped,
         )
 
-    @contextmanager
-    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        cursor = self._engine.cursor()
-        try:
-            yield cursor
-        finally:
-            cursor.close()
+
+def _engine(memory_mb: int, temp: Path) -> tuple[duckdb.DuckDBPyConnection, Thrift]:
+    engine = duckdb.connect()
+    engine.execute(f"SET memory_limit='{memory_mb}MB'; SET enable_progress_bar=false")
+    engine.execute(f"SET temp_directory={literal(str(temp))}")
+    return engine, Thrift(engine)
 
 
 def _untouched(files: Sequence[StagedFile], *, unique: bool) -> Reduced:

@@ -230,6 +230,7 @@ class ChunkWriter:
 
     def keep(self, number: int) -> Chunk:
         self._incoming.keep()
+        self._incoming.release()
         self._kept = True
         return Chunk(
             self._id,

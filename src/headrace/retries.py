@@ -89,8 +89,9 @@ class Retries:
             if old.type is ChunkType.DELETE:
                 refuse_delete(job.spec)
             chunk = _as_received(old, job)
-            path = self.chunks.take_over(old, chunk)
-            seen = self.stager.look(path, job.spec, label or Label(old.file_type))
+            self.chunks.take_over(old, chunk)
+            with self.chunks.reading(job.id, chunk.id) as path:
+                seen = self.stager.look(path, job.spec, label or Label(old.file_type))
             refuse_without_keys(job.spec, seen.file_type, seen.columns)
             yield replace(chunk, file_type=seen.file_type)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from headrace.agreeing import agree
-from headrace.durable import disk_full
+from headrace.durable import disk_fault
 from headrace.errors import Busy, InvalidRequest, JobNotNew, NotFound
 from headrace.metadata import Metadata
 from headrace.model import (
@@ -57,7 +57,7 @@ class Schemas:
         try:
             table = table_to_change(self.tables, job)
         except Exception as error:
-            if isinstance(error, Busy) or disk_full(error):
+            if isinstance(error, Busy) or disk_fault(error):
                 return None
             raise
         return [Planned(c, _source(c, job, chunks, table)) for c in agree(job, chunks, table, [])]

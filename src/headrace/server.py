@@ -1,177 +1,53 @@
-"""The one place where the concrete parts are chosen and wired together."""
+"""The processes: a server, a worker, and upkeep without a server; from their start to their end."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
-import shutil
 import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import Any
 
 import structlog
 import uvicorn
 
-from headrace import confinement, crashpoints
-from headrace.access import SHORTEST_TOKEN, Access, Scrapers
-from headrace.cancels import Cancels
+from headrace import crashpoints
+from headrace.access import SHORTEST_TOKEN, Scrapers
 from headrace.certificates import self_signed
-from headrace.changes import Changes
-from headrace.chunks.disk import DiskChunks
-from headrace.chunks.parts import DiskParts
 from headrace.console.pages import add_pages
 from headrace.durable import sync
 from headrace.faults import Faults
-from headrace.gauges import Gauges, Lakes, Process
-from headrace.histories import Histories
-from headrace.housekeeping import Housekeeper
-from headrace.keys import KeyRing, new_secret
-from headrace.loading import Loader, StagingFolder
-from headrace.locks import Locks, LocksOfProcess
-from headrace.logs import Logbook
-from headrace.metadata import CannotOpen, Metadata
-from headrace.metadata.advisory import AdvisoryLocks
-from headrace.metadata.signs import Hear, Listener, Sign
-from headrace.metrics import Metrics
-from headrace.model import AuditEntry, KeyKind, Permission, SubmissionLimits
-from headrace.observing import Observe, heard_by
-from headrace.overview import Overview
-from headrace.pools import Pools
-from headrace.profiles import Profiles
-from headrace.pushes import Pushes
-from headrace.quotas import PoolSizes, Quotas
-from headrace.reducing import Reducer
-from headrace.rehearsal import DoomedLoader, Rehearsal
-from headrace.rejected import RejectFiles
-from headrace.replays import Replays
-from headrace.retention import Keeping, Retention
-from headrace.retries import Retries
-from headrace.schemas import Schemas
-from headrace.sessions import Sessions
-from headrace.settings import ExecuteLimits, Settings, StringProfile, keep_from_children
-from headrace.staging import Stager
-from headrace.tables.ducklake import DuckLakeTables
+from headrace.folders import CannotStart, only_server_of, temp_of
+from headrace.keys import new_secret
+from headrace.model import KeyKind, Permission
+from headrace.rehearsal import Rehearsal
+from headrace.settings import CatalogPlace, Settings, keep_from_children
 from headrace.tables.sandbox import Sandbox
-from headrace.tokens import Tokens
-from headrace.trail import Trail
-from headrace.undoing import Undos
-from headrace.uploads import Uploads
 from headrace.web.connections import ConnectionLimits, protocol
 from headrace.web.context import Services
 from headrace.web.limits import RequestLimits
-from headrace.web.noting import Write
 from headrace.web.routes import Application, application
-from headrace.worker import SETTLED_S, Staging, Worker
-
-if TYPE_CHECKING:
-    from headrace.traces import Traces
+from headrace.wiring import (
+    Parts,
+    alone,
+    build,
+    check_spark,
+    engines_of,
+    locks_of,
+    metadata_of,
+    tables_of,
+)
 
 log = structlog.get_logger()
-
-CELONIS_STRING_LENGTH = 80
-CELONIS_SUBMISSIONS = SubmissionLimits(per_second=10, per_hour=250)
-
-
 _OWN_FILES = 512
 """Open files beside connections and chunks: databases, lakes, pipes to children."""
-
-
-class CannotStart(Exception):
-    """The server cannot start; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Engines:
-    """What takes long to start, and keeps nothing: warm processes, and the engine of the lakes.
-
-    ``temp`` is a folder of this process, ``locks`` are those of all processes of the installation.
-    """
-
-    stager: Stager
-    sandbox: Sandbox
-    tables: DuckLakeTables
-    temp: Path
-    locks: Locks
-
-    def forget_all(self) -> None:
-        self.sandbox.forget_all()
-        self.tables.forget_all()
-
-    def close(self) -> None:
-        self.stager.close()
-        self.sandbox.close()
-        self.tables.close()
-
-
-@dataclass(frozen=True)
-class Listening:
-    """Who hears of what happens."""
-
-    observe: Observe
-    metrics: Metrics
-    traces: Traces | None
-
-    def close(self) -> None:
-        if self.traces:
-            self.traces.close()
-
-
-@dataclass
-class Parts:
-    """Everything that lives as long as the server."""
-
-    metadata: Metadata
-    tables: DuckLakeTables
-    engines: Engines
-    reducer: Reducer
-    worker: Worker
-    trail: Trail
-    housekeeper: Housekeeper
-    signs: Listener
-    services: Services
-    draining: threading.Event
-    listening: Listening
-
-    def start(self) -> None:
-        self.trail.start()
-        self.worker.start()
-        self.signs.start()
-        self.services.uploads.start()
-        self.housekeeper.start()
-
-    def hang_up(self) -> None:
-        """Ends the requests that go on without end."""
-        self.services.changes.close()
-
-    def stop(self, seconds: float, *, for_good: bool = True) -> None:
-        """``for_good``: the engines, too; else what they are at is waited for."""
-        self.draining.set()
-        tidy = self.housekeeper.stop(seconds)
-        self.signs.stop()
-        self.trail.close()  # no request is left
-        self.services.uploads.close()
-        if not (self.worker.stop(seconds) and tidy):
-            # it goes on; the next start finds it as after a crash, and that is safe
-            log.warning("ended in the middle of a load or of upkeep", seconds=seconds)
-            os._exit(0)
-        if for_good:
-            self.engines.close()
-        else:
-            self.worker.await_stagers()
-            self.engines.forget_all()
-        self.reducer.close()
-        self.metadata.close()
-        self.listening.close()
 
 
 def run(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -232,6 +108,12 @@ def _refuse_alone(settings: Settings) -> None:
         raise CannotStart("A server without a worker needs database_url, where it meets workers.")
     if settings.test_faults and settings.shared:
         raise CannotStart("test_faults resets a data folder: take away database_url.")
+    if settings.catalogs is CatalogPlace.DATABASE and not settings.shared:
+        raise CannotStart("Catalogs in a database need database_url.")
+    if settings.test_faults and settings.storage_url:
+        raise CannotStart("test_faults resets a data folder: take away storage_url.")
+    if settings.storage_url and not settings.shared:
+        raise CannotStart("Chunks in a store of objects need database_url: a backup would not have them.")
 
 
 def _own_folder(settings: Settings) -> Path:
@@ -246,7 +128,7 @@ def _own_folder(settings: Settings) -> Path:
 
 def _place_in(folder: Path, settings: Settings) -> AbstractContextManager[None]:
     """Processes that share a database share the folder, too."""
-    return nullcontext() if settings.shared else _only_server_of(folder)
+    return nullcontext() if settings.shared else only_server_of(folder)
 
 
 @dataclass(frozen=True)
@@ -270,7 +152,7 @@ class Serving:
 
 
 def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) -> Serving | Rehearsal:
-    engines, made = _engines(settings, folder), list[Application]()
+    engines, made = engines_of(settings, folder), list[Application]()
 
     def _with(services: Services) -> Application:
         if not made:
@@ -282,7 +164,7 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
         parts = build(settings, folder, engines, rehearsal)
         for place in (folder.parent, folder):  # what is below is synced by whoever writes it
             sync(place)
-        with _alone(engines.locks, "first key"):
+        with alone(engines.locks, "first key"):
             _first_key(folder, parts, announce)
         return Serving(parts, _with(parts.services))
 
@@ -292,349 +174,6 @@ def _serving(settings: Settings, folder: Path, announce: Callable[[str], None]) 
     rehearsal = Rehearsal(folder, Faults())
     rehearsal.begin(lambda: serving(rehearsal))
     return rehearsal
-
-
-def _engines(settings: Settings, folder: Path) -> Engines:
-    temp = _temp(folder)
-    sandbox = Sandbox(
-        processes=settings.sql_processes,
-        memory_mb=settings.sql_memory_mb,
-        temp=temp,
-        warm=settings.sql_warm_processes,
-    )
-    stager = Stager(
-        processes=settings.staging_processes,
-        memory_mb=settings.staging_memory_mb,
-        seconds=settings.staging_seconds,
-    )
-    locks = _locks(settings)
-    return Engines(stager, sandbox, _tables(settings, folder, sandbox, temp, locks), temp, locks)
-
-
-def _locks(settings: Settings) -> Locks:
-    if not settings.shared:
-        return LocksOfProcess()
-    try:
-        return AdvisoryLocks(settings.database_url.get_secret_value())
-    except CannotOpen as error:
-        raise CannotStart(str(error)) from error
-
-
-@contextmanager
-def _alone(locks: Locks, what: str) -> Iterator[None]:
-    held = locks.take(what, seconds=60)
-    try:
-        yield
-    finally:
-        if held:
-            held.release()
-
-
-def build(
-    settings: Settings,
-    folder: Path,
-    engines: Engines | None = None,
-    rehearsal: Rehearsal | None = None,
-) -> Parts:
-    """A process of an installation: SQLite or PostgreSQL, files in one folder, a DuckLake per pool."""
-    engines = engines or _engines(settings, folder)
-    kept = Kept(
-        folder,
-        _metadata(settings),
-        DiskChunks(folder / "chunks", min_free_bytes=settings.min_free_disk_bytes),
-        RejectFiles(folder / "pools"),
-    )
-    _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables, settings.shared)
-    overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
-    listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
-    observe = listening.observe
-    reducer = Reducer(memory_mb=settings.load_memory_mb, temp=engines.temp / "reduce")
-    staging = _staging(settings, kept, engines, observe)
-    loader = _loader(settings, kept, engines, reducer, staging, observe, rehearsal)
-    undos, changes = Undos(kept.metadata, engines.tables, engines.locks, observe), Changes()
-    trail, draining = Trail(kept.metadata, days=settings.audit_days), threading.Event()
-    retention = Retention(kept.metadata, engines.tables, kept.rejects, _keeping(settings), trail.note)
-    housekeeper = Housekeeper(engines.tables, retention, kept.pool_ids, settings.upkeep_share, observe)
-    worker = Worker(
-        loader,
-        staging,
-        stagers=settings.staging_processes if settings.worker else 0,
-        loaders=settings.load_workers if settings.worker else 0,
-        lease_seconds=settings.lease_seconds,
-        undos=undos,
-        tell=changes.tell,
-        locks=engines.locks,
-        shared=settings.shared,
-        observe=observe,
-        on_loaded=housekeeper.loaded,
-    )
-    pushes = _pushes(settings, kept, engines.stager, worker, loader, observe)
-    tokens = _tokens(settings, kept.metadata)
-    pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds, observe)
-    services = Services(
-        pushes=pushes,
-        replays=Replays(
-            kept.metadata, kept.chunks, kept.rejects, pushes, settings.max_chunk_bytes, worker.stage
-        ),
-        retries=Retries(kept.metadata, kept.chunks, engines.stager, pushes, worker.stage),
-        cancels=Cancels(pushes, loader.keep_failed, loader.clean_up, worker.await_ended),
-        undos=undos,
-        uploads=_uploads(settings, kept, pushes),
-        pools=pools,
-        profiles=Profiles(pools),
-        histories=Histories(kept.metadata, pools),
-        schemas=Schemas(kept.metadata, engines.tables, worker.stage),
-        overview=overview,
-        access=Access(kept.metadata, tokens, trail.used),
-        keys=KeyRing(kept.metadata),
-        tokens=tokens,
-        sessions=Sessions(kept.metadata, tokens, timedelta(hours=settings.session_hours), trail.used),
-        changes=changes,
-        audit=kept.metadata.audit,
-        retention=retention,
-        settings=settings.model_dump(),
-        note=_noting(trail, changes),
-        metrics=listening.metrics.page,
-        scrapers=Scrapers(settings.metrics_loopback, settings.metrics_token_file),
-        observe=observe,
-        ready=lambda: not draining.is_set() and worker.alive and kept.metadata.ping(),
-        rehearsal=rehearsal,
-        confinement=_confinement(),
-    )
-    return Parts(
-        metadata=kept.metadata,
-        tables=engines.tables,
-        engines=engines,
-        reducer=reducer,
-        worker=worker,
-        trail=trail,
-        housekeeper=housekeeper,
-        signs=Listener(kept.metadata.engine, _hearing(worker, changes)),
-        services=services,
-        draining=draining,
-        listening=listening,
-    )
-
-
-def _hearing(worker: Worker, changes: Changes) -> Hear:
-    """What other processes did is as good as done here."""
-
-    def hear(sign: Sign, pool_id: str) -> None:
-        if sign is Sign.CHUNK:
-            worker.stage_waiting()
-        worker.wake()
-        changes.tell(pool_id)
-
-    return hear
-
-
-def _noting(trail: Trail, changes: Changes) -> Write:
-    """What a request has changed goes into the audit, and who looks on hears of it."""
-
-    def note(entry: AuditEntry, hurry: bool) -> Callable[[], None]:
-        changes.tell(entry.pool_id)
-        return trail.note(entry, hurry=hurry)
-
-    return note
-
-
-def _metadata(settings: Settings) -> Metadata:
-    try:
-        return Metadata(settings.database)
-    except CannotOpen as error:
-        raise CannotStart(str(error)) from error
-
-
-def _listening(settings: Settings, gauges: Gauges) -> Listening:
-    metrics, traces = Metrics(gauges), _traces(settings.otlp_endpoint)
-    listeners = [Logbook(settings.log_level).observe, metrics.observe, gauges.observe]
-    return Listening(heard_by(*listeners, *([traces.observe] if traces else [])), metrics, traces)
-
-
-def _traces(endpoint: str) -> Traces | None:
-    if not endpoint:
-        return None
-    try:
-        from headrace.traces import Traces, exported_to  # noqa: PLC0415  an extra
-    except ImportError:
-        log.warning("otlp_endpoint is set, but the extra otel is not installed: there are no traces")
-        return None
-    return Traces(exported_to(endpoint))
-
-
-def _gauges(kept: Kept, engines: Engines, overview: Overview, worker: Callable[[], Worker]) -> Gauges:
-    """``worker`` comes later: what it does is observed."""
-    process = Process(
-        held_leases=lambda: worker().held,
-        workers_alive=lambda: worker().alive,
-        sql_children=lambda: len(engines.sandbox.pids()),
-        sql_running=lambda: engines.sandbox.running,
-    )
-    return Gauges(kept.metadata, Lakes(engines.tables), overview, process)
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What the data folder holds beside the lakes."""
-
-    folder: Path
-    metadata: Metadata
-    chunks: DiskChunks
-    rejects: RejectFiles
-
-    def pool_ids(self) -> Sequence[str]:
-        return [pool.id for pool in self.metadata.pools.list()]
-
-
-def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: DuckLakeTables, shared: bool) -> None:
-    """Drop pools whose rows are gone: a crash came between a row and its files. Raises CannotStart."""
-    there = {entry.name for entry in pools_folder.iterdir()}
-    known = {pool.id for pool in metadata.pools.list()}  # asked last: a row comes before its files
-    if shared and there and not there & known:  # SQLite's file lies beside its pools, a URL may be any
-        raise CannotStart(
-            f"The database of database_url knows none of the pools in {pools_folder}, and they would be "
-            "deleted: name the database that belongs to this folder, or another folder. If they are what "
-            "was left of pools that were deleted, delete their folders."
-        )
-    for name in there - known:
-        tables.drop_pool(name)
-
-
-def _staging(settings: Settings, kept: Kept, engines: Engines, observe: Observe) -> Staging:
-    celonis = settings.string_profile is StringProfile.CELONIS
-    return Staging(
-        kept.metadata,
-        kept.chunks,
-        engines.tables,
-        engines.stager,
-        StagingFolder(kept.folder / "pools"),
-        kept.rejects,
-        CELONIS_STRING_LENGTH if celonis else None,
-        observe,
-    )
-
-
-def _loader(
-    settings: Settings,
-    kept: Kept,
-    engines: Engines,
-    reducer: Reducer,
-    staging: Staging,
-    observe: Observe,
-    rehearsal: Rehearsal | None,
-) -> Loader:
-    parts = (
-        kept.metadata,
-        kept.chunks,
-        engines.tables,
-        reducer,
-        staging.again,
-        staging.folder,
-        timedelta(hours=settings.keep_failed_hours),
-        observe,
-    )
-    return DoomedLoader(*parts, faults=rehearsal.faults) if rehearsal else Loader(*parts)
-
-
-def _pushes(
-    settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader, observe: Observe
-) -> Pushes:
-    return Pushes(
-        kept.metadata,
-        kept.chunks,
-        stager,
-        _quotas(settings, kept.metadata, kept.folder / "pools"),
-        worker.stage,
-        worker.wake,
-        worker.forget,
-        kept.rejects,
-        worker.await_staged,
-        loader.preview,
-        settings.sql_seconds,
-        observe,
-    )
-
-
-def _uploads(settings: Settings, kept: Kept, pushes: Pushes) -> Uploads:
-    return Uploads(
-        kept.metadata,
-        DiskParts(kept.folder / "uploads", min_free_bytes=settings.min_free_disk_bytes),
-        pushes,
-        most=settings.max_unfinished_uploads,
-        keep=timedelta(hours=settings.upload_hours),
-        settled_s=SETTLED_S if settings.shared else 0,
-    )
-
-
-def _tokens(settings: Settings, metadata: Metadata) -> Tokens:
-    return Tokens(
-        metadata,
-        lifetime=timedelta(hours=settings.token_hours),
-        key_life=timedelta(days=settings.token_key_days),
-    )
-
-
-def _keeping(settings: Settings) -> Keeping:
-    days = (settings.keep_jobs_days, settings.keep_rejects_days, settings.keep_new_jobs_days)
-    return Keeping(*(timedelta(days=d) if d else None for d in days))
-
-
-def _temp(folder: Path) -> Path:
-    """A folder of this process for what engines spill; those of processes that have ended go."""
-    temp = folder / "temp"
-    temp.mkdir(exist_ok=True)
-    with _flocked(temp):
-        for left in temp.iterdir():
-            with suppress(BlockingIOError), _flocked(left, fcntl.LOCK_NB):
-                shutil.rmtree(left, ignore_errors=True)
-        mine = temp / uuid4().hex
-        mine.mkdir()
-        _flock(mine)  # until the process ends
-    return mine
-
-
-@contextmanager
-def _flocked(path: Path, how: int = 0) -> Iterator[None]:
-    handle = _flock(path, how)
-    try:
-        yield
-    finally:
-        os.close(handle)
-
-
-def _flock(path: Path, how: int = 0) -> int:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | how)
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _tables(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, locks: Locks) -> DuckLakeTables:
-    return DuckLakeTables(
-        folder / "pools",
-        memory_mb=settings.load_memory_mb,
-        temp=temp,
-        locks=locks,
-        sandbox=sandbox,
-        keep_versions_days=settings.keep_versions_days,
-        upkeep_loads=settings.upkeep_loads,
-    )
-
-
-def _confinement() -> tuple[str, ...]:
-    """What the system has to hold users' SQL in; what it has not must be known to who runs it."""
-    found = confinement.available()
-    if len(found) < len(confinement.WALLS):
-        log.warning(
-            "queries are not fully confined by the operating system: only the gate and the engine's settings "
-            "keep them from other files",
-            has=found,
-            wants=confinement.WALLS,
-        )
-    return found
 
 
 def _request_limits(settings: Settings) -> RequestLimits:
@@ -648,20 +187,6 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
         headers=settings.max_headers,
         bytes_per_second=settings.min_bytes_per_second,
         seconds=settings.slow_seconds,
-    )
-
-
-def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quotas:
-    celonis = settings.execute_limits is ExecuteLimits.CELONIS
-    return Quotas(
-        metadata,
-        chunk_bytes=settings.max_chunk_bytes,
-        unpacked_bytes=settings.max_unpacked_bytes,
-        job_bytes=settings.max_job_bytes,
-        pool_bytes=settings.max_pool_bytes,
-        queued_jobs=settings.max_queued_jobs,
-        submissions=CELONIS_SUBMISSIONS if celonis else None,
-        size_of=PoolSizes(pools_folder),
     )
 
 
@@ -715,11 +240,12 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     folder = settings.data_dir.resolve()
     if not (folder / "pools").is_dir():
         raise CannotStart(f"There is no server's folder at {folder}.")
+    check_spark(settings)
     with _place_in(folder, settings):
-        temp = _temp(folder)
+        temp = temp_of(folder)
         sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=temp, warm=0)
-        tables = _tables(settings, folder, sandbox, temp, _locks(settings))
-        metadata = _metadata(settings)
+        tables = tables_of(settings, folder, sandbox, temp, locks_of(settings))
+        metadata = metadata_of(settings)
         for pool in metadata.pools.list():
             for table in tables.tables(pool.id):
                 tables.maintain(pool.id, table.ref)
@@ -728,42 +254,6 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
         metadata.close()
         tables.close()
         sandbox.close()
-
-
-def server_of(folder: Path) -> int | None:
-    """The process that serves a data folder now."""
-    try:
-        with (folder / "server.lock").open("r+b") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return int((folder / "server.lock").read_text() or 0)
-    except OSError:
-        return None
-    return None
-
-
-class _only_server_of:  # noqa: N801  reads as a phrase
-    """A folder has one server. The lock goes with the process, however it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        self._handle = os.open(self._folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = os.pread(self._handle, 32, 0).decode().strip()
-            os.close(self._handle)
-            raise CannotStart(
-                f"Another Headrace server (process {pid}) uses {self._folder}. "
-                "Stop it, or give this one another --data-dir."
-            ) from error
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, str(os.getpid()).encode(), 0)
-
-    def __exit__(self, *exc: object) -> None:
-        os.close(self._handle)
 
 
 def _arm(point: str) -> None:

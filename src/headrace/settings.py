@@ -7,11 +7,14 @@ The environment's name of a setting is ``HEADRACE_`` and its name in capitals.
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from headrace.objects import Access
 
 OF_CLIENTS = frozenset({"HEADRACE_URL", "HEADRACE_KEY", "HEADRACE_PROFILE"})
 """Variables that are no settings: they tell the commands of a client which server is meant."""
@@ -22,9 +25,19 @@ class StringProfile(StrEnum):
     CELONIS = "celonis"
 
 
+class CatalogPlace(StrEnum):
+    FILES = "files"
+    DATABASE = "database"
+
+
 class ExecuteLimits(StrEnum):
     OPEN = "open"
     CELONIS = "celonis"
+
+
+class Engine(StrEnum):
+    LAKE = "lake"
+    SPARK = "spark"
 
 
 class LogFormat(StrEnum):
@@ -50,11 +63,40 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("headrace-data"), description="folder that holds everything the server keeps")
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="PostgreSQL for the metadata, postgresql://…; default: a SQLite file in the folder",
+        description="PostgreSQL for metadata and catalogs, postgresql://…; default: SQLite in the folder",
+    )
+    storage_url: str = Field(
+        "",
+        description="store of objects for waiting chunks, s3://bucket/prefix; default: files in the folder",
+    )
+    storage_endpoint: str = Field("", description="where the store is, https://…; default: that of AWS")
+    storage_region: str = Field("us-east-1", description="region of the store")
+    storage_key: str = Field(
+        default_factory=lambda: os.environ.get("AWS_ACCESS_KEY_ID", ""),
+        description="id of the access key to the store; default: AWS_ACCESS_KEY_ID, or the machine's role",
+    )
+    storage_secret: SecretStr = Field(
+        default_factory=lambda: SecretStr(os.environ.get("AWS_SECRET_ACCESS_KEY", "")),
+        description="secret that belongs to storage_key; default: AWS_SECRET_ACCESS_KEY",
+    )
+    catalogs: CatalogPlace | None = Field(
+        None,
+        description="catalogs of pools: 'files' of SQLite beside their data, or in the 'database' of "
+        "database_url; default: where the metadata are",
     )
     worker: bool = Field(
         True,
         description="stage and load in the server; false: 'headrace worker' does, for a database_url",
+    )
+    engine: Engine = Field(
+        Engine.LAKE,
+        description="where tables live: 'lake' on this machine, 'spark' in Iceberg, loaded by Apache Spark",
+    )
+    spark_url: str = Field(
+        "local[*]", description="the Spark cluster of engine spark: spark://host:7077, yarn, local[2], …"
+    )
+    spark_config: Path | None = Field(
+        None, description="file of further Spark settings, the Iceberg catalog's among them"
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -188,10 +230,26 @@ class Settings(BaseSettings):
             raise ValueError("it must begin with postgresql://")
         return url
 
+    @field_validator("storage_url")
+    @classmethod
+    def _of_s3(cls, url: str) -> str:
+        if url and not re.fullmatch(r"s3://[^/\s]+(/[^/\s]+)*/?", url):
+            raise ValueError("it must be like s3://bucket/prefix")
+        return url
+
+    @property
+    def storage_access(self) -> Access:
+        secret = self.storage_secret.get_secret_value()
+        return Access(self.storage_endpoint, self.storage_key, secret, self.storage_region)
+
     @property
     def shared(self) -> bool:
         """Whether several processes may serve and work on one data folder."""
         return bool(self.database_url.get_secret_value())
+
+    @property
+    def catalogs_in_database(self) -> bool:
+        return (self.catalogs or CatalogPlace.DATABASE) is CatalogPlace.DATABASE and self.shared
 
     @property
     def database(self) -> Path | str:
@@ -201,7 +259,8 @@ class Settings(BaseSettings):
 
 def keep_from_children() -> None:
     """Take secrets out of the environment, once the settings are read: children run what users send."""
-    os.environ.pop("HEADRACE_DATABASE_URL", None)
+    for name in ("HEADRACE_DATABASE_URL", "HEADRACE_STORAGE_SECRET", "AWS_SECRET_ACCESS_KEY"):
+        os.environ.pop(name, None)
 
 
 def named_in_vain() -> list[str]:

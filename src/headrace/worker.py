@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,9 +17,9 @@ import structlog
 
 from headrace.chunks import ChunkStore
 from headrace.crashpoints import crash_point
-from headrace.durable import disk_full
+from headrace.durable import disk_fault
 from headrace.errors import Busy, ChunkFailed, HeadraceError
-from headrace.loading import Loader, StagingFolder, TakenOver
+from headrace.loading import Loader, TakenOver
 from headrace.locks import Locks
 from headrace.metadata import Metadata
 from headrace.model import (
@@ -49,6 +50,7 @@ from headrace.observing import (
     unheard,
 )
 from headrace.rejected import RejectFiles
+from headrace.staged import StagedFiles
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine, table_to_change
 from headrace.turns import Turns
@@ -71,7 +73,7 @@ class Staging:
     chunks: ChunkStore
     tables: TableEngine
     stager: Stager
-    folder: StagingFolder
+    folder: StagedFiles
     rejects: RejectFiles
     string_length: int | None
     observe: Observe = unheard
@@ -93,6 +95,7 @@ class Staging:
                 keys = set(map(fold, job.spec.key_columns))
                 wanted = {name: column for name, column in wanted.items() if name in keys}
             report = self._run(job, chunk, wanted, _names(table))
+            self.folder.release(job.pool_id, job.id, chunk.id)
         except Busy:
             raise
         except HeadraceError as error:
@@ -128,25 +131,28 @@ class Staging:
         fixed: frozenset[str],
         aside: Path | None = None,
     ) -> StageReport:
-        source = self.chunks.path(job.id, chunk.id)
         target, rejects = self.folder.path(job.pool_id, job.id, chunk.id), self.rejects.path(chunk)
         try:
-            task = StageTask(
-                source=source,
-                target=aside / target.name if aside else target,
-                rejects=aside / rejects.name if aside else rejects,
-                file_type=chunk.file_type,
-                csv=job.spec.csv or CsvOptions(),
-                wanted=wanted,
-                fixed=fixed,
-                keys=frozenset(map(fold, job.spec.key_columns)),
-                string_length=job.spec.fallback_length or self.string_length,
-                infer=job.spec.infer_types,
-                strict_lengths=job.spec.strict_lengths,
-                deletes=chunk.type is ChunkType.DELETE,
-                sha256=chunk.stored_sha256,
-            )
-            return self.stager.stage(task)
+            with self.chunks.reading(job.id, chunk.id) as source:
+                task = StageTask(
+                    source=source,
+                    target=aside / target.name if aside else target,
+                    rejects=aside / rejects.name if aside else rejects,
+                    file_type=chunk.file_type,
+                    csv=job.spec.csv or CsvOptions(),
+                    wanted=wanted,
+                    fixed=fixed,
+                    keys=frozenset(map(fold, job.spec.key_columns)),
+                    string_length=job.spec.fallback_length or self.string_length,
+                    infer=job.spec.infer_types,
+                    strict_lengths=job.spec.strict_lengths,
+                    deletes=chunk.type is ChunkType.DELETE,
+                    sha256=chunk.stored_sha256,
+                )
+                report = self.stager.stage(task)
+            if not aside:
+                self.folder.publish(job.pool_id, job.id, chunk.id)
+            return report
         except HeadraceError:
             raise
         except (OSError, MemoryError) as error:
@@ -344,7 +350,8 @@ class Worker:
         for job_id in present:
             known = [c.id for c in self._metadata.chunks.list(job_id)] if job_id in alive else []
             try:
-                self._adopt_rejects(job_id)
+                if not self._shared:
+                    self._adopt_rejects(job_id)
                 chunks.sweep(job_id, known, older_s=SETTLED_S if self._shared else 0)
             except OSError:
                 log.exception("could not sweep", job=job_id)
@@ -363,8 +370,8 @@ class Worker:
     def _adopt_rejects(self, job_id: str) -> None:
         """Headrace 0.1 kept them beside the raw chunks."""
         for chunk in self._metadata.chunks.list(job_id):
-            old = self._loader.chunks.path(job_id, f"{chunk.id}.rejects.ndjson")
-            if old.exists():
+            name = f"{chunk.id}.rejects.ndjson"
+            with suppress(FileNotFoundError), self._loader.chunks.reading(job_id, name) as old:
                 self._staging.rejects.adopt(old, chunk)
 
     # -- loops -----------------------------------------------------------------------------------------
@@ -458,8 +465,8 @@ class Worker:
         log.exception("load failed", job=job.id, reference=reference)
         if self._loader.is_committed(job):
             return
-        if full := disk_full(error):
-            self._loader.give_up(job, full.message, full.code)
+        if fault := disk_fault(error):
+            self._loader.give_up(job, fault.message, fault.code)
             return
         line = f"An error of the server; its log has the details under the reference {reference}."
         self._loader.give_up(job, line)

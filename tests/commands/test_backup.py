@@ -202,6 +202,14 @@ def test_nothing_is_overwritten(shared: RunningServer, home: Path) -> None:
     assert "no server's folder" in done("backup", str(home / "b"), "--data-dir", str(home / "x"), code=1).err
 
 
+def test_tables_in_iceberg_are_not_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADRACE_ENGINE", "spark")
+    refused = headrace("backup", str(home / "backup"), "--data-dir", str(home / "data"))
+    assert refused.code == 1
+    assert "copy its folder and the warehouse" in refused.err
+    assert not (home / "backup").exists()
+
+
 def test_a_moment_that_takes_too_long_is_given_up(
     shared: RunningServer, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

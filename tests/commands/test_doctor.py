@@ -156,9 +156,9 @@ def test_a_kernel_without_walls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_is_seen_by_its_lock(home: Path) -> None:
-    from headrace.server import _only_server_of, server_of  # noqa: PLC0415
+    from headrace.folders import only_server_of, server_of  # noqa: PLC0415
 
     assert server_of(home) is None
-    with _only_server_of(home):
+    with only_server_of(home):
         assert server_of(home) == os.getpid()
     assert wait_for(lambda: server_of(home) is None)

@@ -70,6 +70,8 @@ def test_settings() -> None:
 _MADE = {
     "staging_processes": "one a core, at most 8",
     "otlp_endpoint": "`OTEL_EXPORTER_OTLP_ENDPOINT` of the environment",
+    "storage_key": "`AWS_ACCESS_KEY_ID` of the environment",
+    "storage_secret": "`AWS_SECRET_ACCESS_KEY` of the environment",
 }
 
 

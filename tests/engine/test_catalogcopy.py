@@ -36,7 +36,7 @@ def test_a_copy_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None
     lake = new_lake(tmp_path / "lake")
     lake.write("CREATE TABLE one AS SELECT 1 AS a; CREATE TABLE two AS SELECT 2 AS a")
     target = tmp_path / "copy.sqlite"
-    assert copied(lake.files.catalog, target)
+    assert copied(lake.catalog, target)
     assert target.read_bytes()[18:20] == b"\x01\x01"
     assert tables(target) == [("one",), ("two",)]
     assert sorted(os.listdir(tmp_path)) == ["copy.sqlite", "lake"]  # noqa: PTH208
@@ -46,13 +46,13 @@ def test_a_copy_holds_what_is_in_the_wal_alone(tmp_path: Path) -> None:
     """A reader from outside keeps the write-ahead log from being folded into the catalog."""
     lake = new_lake(tmp_path / "lake")
     lake.write("CREATE TABLE early AS SELECT 1 AS a")
-    command = [sys.executable, "-c", READER, lake.files.catalog]
+    command = [sys.executable, "-c", READER, lake.catalog]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"reading\n"
         lake.write("CREATE TABLE late AS SELECT 1 AS a")
-        assert lake.files.catalog.with_name("catalog.sqlite-wal").stat().st_size
-        copied(lake.files.catalog, tmp_path / "copy.sqlite")
+        assert lake.catalog.with_name("catalog.sqlite-wal").stat().st_size
+        copied(lake.catalog, tmp_path / "copy.sqlite")
         reader.communicate()
     assert tables(tmp_path / "copy.sqlite") == [("early",), ("late",)]
 
@@ -72,10 +72,10 @@ def test_the_state_changes_with_every_commit_and_with_nothing_else(tmp_path: Pat
     seen = set()
     for n in range(3):
         lake.write(f"CREATE TABLE t{n} AS SELECT 1 AS a")
-        assert state_of(lake.files.catalog) is None  # too young to be told from the next one
-        settled = wait_for(lambda: state_of(lake.files.catalog), 5, "the clock to go on")
+        assert state_of(lake.catalog) is None  # too young to be told from the next one
+        settled = wait_for(lambda: state_of(lake.catalog), 5, "the clock to go on")
         lake.writer.execute("FROM t0").fetchall()
-        assert state_of(lake.files.catalog) == settled
+        assert state_of(lake.catalog) == settled
         seen.add(settled)
     assert len(seen) == 3
 

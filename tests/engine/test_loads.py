@@ -1,7 +1,8 @@
 """Loads into a real lake: each rule by example, then whole programs of jobs against a plain model.
 
 Everything but HTTP is real: the parts of the server as ``server.build`` wires them, with their threads and
-children. ``HEADRACE_LOAD_PROGRAMS`` says how many programs to run (200).
+children. ``HEADRACE_LOAD_PROGRAMS`` says how many programs to run (200), ``HEADRACE_TEST_ENGINE`` over which
+engine (lake).
 """
 
 from __future__ import annotations
@@ -39,16 +40,21 @@ from headrace.model import (
     Table,
     UpsertStrategy,
 )
-from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import ExportFormat
 from headrace.telling import Outlook
+from headrace.wiring import Parts, build
+from lakes import PLACES, database
+from sparkparts import SPARKS_OWN, of_engine
 
 PROGRAMS = int(os.environ.get("HEADRACE_LOAD_PROGRAMS", "200"))
 SEED = int(os.environ.get("HEADRACE_LOAD_SEED", "807733853"))
 
 # until chunks/disk.py closes what any(os.scandir()) leaves open
-pytestmark = pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*ScandirIterator:pytest.PytestUnraisableExceptionWarning"),
+    *SPARKS_OWN,
+]
 
 UPSERT, DELETE = ChunkType.UPSERT, ChunkType.DELETE
 UNCHANGED = UpsertStrategy.UPSERT_WITH_UNCHANGED_METADATA
@@ -190,10 +196,11 @@ def as_parquet(chunk: Chunk) -> bytes:
     return parquet(pa.Table.from_arrays(columns, names=[name for name, _ in chunk.columns]))
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+@pytest.fixture(scope="module", params=PLACES)
+def parts(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("loads")
-    built = build(Settings(data_dir=folder, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
+    chosen = {"data_dir": folder, "database_url": database(request.param, request), **of_engine(folder)}
+    built = build(Settings(**chosen, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
     built.housekeeper.start()
     yield built

@@ -42,20 +42,22 @@ from headrace.model import (
     RejectCount,
     TableRef,
 )
-from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import TableChange
 from headrace.tables.transaction import Transaction
 from headrace.telling import Outlook, column_changes
+from headrace.wiring import Parts, build
+from lakes import PLACES, database
 
 PROGRAMS = int(os.environ.get("HEADRACE_PREVIEW_PROGRAMS", "40"))
 NUMBER = DeclaredColumn("n", INTEGER)
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+@pytest.fixture(scope="module", params=PLACES)
+def parts(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("previews")
-    built = build(Settings(data_dir=folder, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
+    chosen = {"data_dir": folder, "database_url": database(request.param, request)}
+    built = build(Settings(**chosen, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
     built.housekeeper.start()
     yield built
@@ -109,7 +111,7 @@ def changes(outlook: Outlook) -> list[tuple[TableChange, dict[str, tuple[str, st
 
 def files_of(parts: Parts, loads: Loads) -> set[Path]:
     """The files of the pool but SQLite's own."""
-    pool = parts.tables.files(loads.pool).catalog.parent
+    pool = parts.tables.files(loads.pool).data.parent
     return {p for p in pool.rglob("*") if p.is_file() and "catalog.sqlite" not in p.name}
 
 

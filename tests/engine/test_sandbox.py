@@ -30,6 +30,7 @@ from headrace.tables import reading
 from headrace.tables import sandbox as module
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Answer, ExportFormat, Sandbox
+from headrace.tables.sqlitecatalogs import SqliteCatalog
 
 ORDERS, EMPTY, ODD = TableRef("orders"), TableRef("empty"), TableRef('a/b.c "q" é😀', "conn-1")
 COLUMNS = ("id", "text", "price", "day", "at", "ratio", "good")
@@ -41,6 +42,7 @@ HUNGRY = "SELECT list(repeat(i::VARCHAR, 100)) AS l, count(DISTINCT i) FROM rang
 @dataclass
 class Lake:
     files: LakeFiles
+    catalog: Path
     writer: duckdb.DuckDBPyConnection
 
     def write(self, sql: str) -> None:
@@ -54,14 +56,15 @@ def extensions() -> None:
 
 
 def new_lake(folder: Path) -> Lake:
-    files = LakeFiles(folder / "catalog.sqlite", folder / "data")
+    catalog = SqliteCatalog(folder / "catalog.sqlite")
+    files = LakeFiles(catalog, folder / "data")
     files.data.mkdir(parents=True)
     writer = duckdb.connect(config={"threads": "1"})
     writer.execute(
-        f"LOAD ducklake; LOAD sqlite_scanner; ATTACH 'ducklake:sqlite:{files.catalog}' AS lake "
+        f"LOAD ducklake; LOAD sqlite_scanner; ATTACH 'ducklake:sqlite:{catalog.path}' AS lake "
         f"(DATA_PATH '{files.data}/', META_JOURNAL_MODE 'WAL'); USE lake"
     )
-    return Lake(files, writer)
+    return Lake(files, catalog.path, writer)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +193,7 @@ def test_sees_every_commit_at_once(shared: Sandbox, lake: Lake) -> None:
 
 
 def test_lake_that_is_not_there_yet_and_lake_made_anew(shared: Sandbox, tmp_path: Path) -> None:
-    files = LakeFiles(tmp_path / "pool" / "catalog.sqlite", tmp_path / "pool" / "data")
+    files = LakeFiles(SqliteCatalog(tmp_path / "pool" / "catalog.sqlite"), tmp_path / "pool" / "data")
     assert shared.query(files, [], "SELECT 1", max_rows=1, seconds=20).rows == [[1]]
     for value in ("first", "second"):
         made = new_lake(tmp_path / "pool")
@@ -315,7 +318,7 @@ def test_a_query_can_be_cancelled_while_it_runs_and_while_it_waits(ask, shared: 
     with pytest.raises(NotFound):
         shared.cancel(lake.files, "runs")
     with pytest.raises(NotFound):
-        shared.cancel(LakeFiles(Path("another"), Path("pool")), "waits")
+        shared.cancel(LakeFiles(None, Path("another")), "waits")
     assert ask("SELECT 1", query_id="runs").rows == [[1]]
 
 
@@ -447,11 +450,12 @@ from pathlib import Path
 from threading import Thread
 from time import sleep
 from headrace.tables.lakefiles import LakeFiles
+from headrace.tables.sqlitecatalogs import SqliteCatalog
 from headrace.tables.sandbox import Sandbox
 
 if __name__ == "__main__":
     sandbox = Sandbox(processes=2, memory_mb=256)
-    files = LakeFiles(Path("none"), Path("none"))
+    files = LakeFiles(SqliteCatalog(Path("none")), Path("none"))
     sandbox.query(files, [], "SELECT 1", max_rows=1, seconds=60)
     # from a thread of its own, as requests come; the first child is busy with it or idle
     Thread(target=lambda: sandbox.query(files, [], sys.argv[1], max_rows=1, seconds=600), daemon=True).start()

@@ -333,8 +333,7 @@ def test_a_version_is_old_from_when_it_was_replaced(new_lake: NewLake) -> None:
     before = look(lake)
     with lake.tables._cursor(lake.pool) as (cursor, inner):
         cursor.execute(
-            f"UPDATE __ducklake_metadata_{inner.alias}.ducklake_snapshot "
-            "SET snapshot_time = (now() - INTERVAL 9 DAY)::VARCHAR"
+            f"UPDATE {inner.books}.ducklake_snapshot SET snapshot_time = (now() - INTERVAL 9 DAY)::VARCHAR"
         )
     job, _ = load(lake, K_V, [(2, "b")])
     maintain(lake, A)

@@ -33,6 +33,7 @@ from headrace.tables.catalog import table_name
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.upkeep import _small
+from lakes import PLACES, catalogs, database
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 ARROW = {STRING: pa.string(), INTEGER: pa.int64(), FLOAT: pa.float64(), DATETIME: pa.timestamp("us")}
@@ -116,7 +117,8 @@ class Lake:
     def rows(self, version: int | None = None) -> list[tuple[Any, ...]]:
         """All rows, the change date last, in the order of their keys."""
         at = f" AT (VERSION => {version})" if version is not None else ""
-        table = self.table()
+        table = self.tables.find(self.pool, self.ref)  # its rows are counted here
+        assert table
         columns = ", ".join(f'"{c.name}"' for c in table.columns)
         with self.tables._cursor(self.pool) as (cursor, lake):
             name = table_name(lake, table.ref)
@@ -147,19 +149,22 @@ def disk() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="module")
-def engines(disk: Path) -> Iterator[Callable[[float, int], DuckLakeTables]]:
+@pytest.fixture(scope="module", params=PLACES)
+def engines(disk: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[float, int], DuckLakeTables]]:
     """One engine for each way to keep house."""
     sandbox = Sandbox(processes=1, memory_mb=128, temp=disk)  # no test asks it
     opened: dict[tuple[float, int], DuckLakeTables] = {}
+    folder = disk / request.param
 
     def engine(keep_days: float, loads: int) -> DuckLakeTables:
         if (keep_days, loads) not in opened:
+            root = folder / f"{len(opened)}"
             opened[keep_days, loads] = DuckLakeTables(
-                disk / f"{len(opened)}" / "pools",
+                root / "pools",
                 memory_mb=256,
-                temp=disk / f"{len(opened)}" / "temp",
+                temp=root / "temp",
                 locks=LocksOfProcess(),
+                catalogs=catalogs(database(request.param, request), root / "pools"),
                 sandbox=sandbox,
                 keep_versions_days=keep_days,
                 upkeep_loads=loads,

@@ -1,13 +1,16 @@
 """Servers that are born warm: forked from a process that has imported everything, instead of started anew.
 
-What runs in them is ``headrace serve`` from its first line on; only the second or two that a new interpreter
-takes to import is saved, which is most of what a start costs. Their own children are spawned as ever.
+What runs in them is ``headrace serve`` from its first line on. Only the second or two that a new interpreter
+takes to import is saved, which is most of what a start costs; and their engines have one thread each. Their
+own children are spawned as ever, unless ``warm_children``: then these, too, are forked, from a copy of the
+server that was made before its first thread.
 """
 
 from __future__ import annotations
 
 import atexit
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -15,6 +18,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from multiprocessing import forkserver, util
 from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
@@ -90,13 +95,14 @@ class BornProcess:
 
 
 class BornServer(RunningServer):
-    def __init__(self, warm: Nursery, data_dir: Path, **options: Any) -> None:
+    def __init__(self, warm: Nursery, data_dir: Path, *, warm_children: bool = False, **options: Any) -> None:
         super().__init__(data_dir, **options)
         self._nursery = warm
+        self._warm_children = warm_children
 
     def _launch(self, arguments: Sequence[str], log: IO[bytes]) -> Any:
-        pid = self._nursery.ask(arguments=arguments, log=str(self.log_file), env=self.env)
-        return BornProcess(self._nursery, pid)
+        asked = {"arguments": arguments, "log": str(self.log_file), "env": self.env}
+        return BornProcess(self._nursery, self._nursery.ask(**asked, warm_children=self._warm_children))
 
 
 # -- in the nursery ------------------------------------------------------------------------------------
@@ -114,6 +120,8 @@ def nurse() -> None:
             born.add(answer)
         else:
             _become(asked["log"], asked["env"])
+            if asked["warm_children"]:
+                _fork_children()
             _run(asked["arguments"])
         print(json.dumps(answer), flush=True)
     for pid in born:
@@ -123,6 +131,8 @@ def nurse() -> None:
 
 def _warm_up() -> None:
     """Import all, and make the routes: they serve one server after the other, as after a reset."""
+    import duckdb  # noqa: PLC0415
+
     from headrace import server  # noqa: PLC0415
     from headrace.settings import Settings  # noqa: PLC0415
     from headrace.web.limits import RequestLimits  # noqa: PLC0415
@@ -134,6 +144,9 @@ def _warm_up() -> None:
         server.add_pages,
     )
     server.application = lambda services, limits, pages: app
+    duckdb.default_connection().close()  # it came with the import, and has a thread
+    connect = duckdb.connect  # on small tables a second thread doubles the CPU, and gains nothing
+    duckdb.connect = lambda *of, config={}, **more: connect(*of, config={"threads": "1"} | config, **more)
 
 
 def _ended(pid: int) -> int | None:
@@ -152,6 +165,29 @@ def _become(log: str, env: Mapping[str, str]) -> None:
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.environ.update(env)
+
+
+def _fork_children() -> None:
+    """The server forked by ``multiprocessing`` from which children are, is a fork itself, not a new start."""
+    from headrace import children  # noqa: PLC0415
+
+    started = util.spawnv_passfds
+    util.spawnv_passfds = _forked
+    forkserver.ensure_running()
+    util.spawnv_passfds = started
+    children._SPAWN = multiprocessing.get_context("forkserver")  # type: ignore[assignment]
+
+
+def _forked(_path: bytes, args: Sequence[str], handles: Sequence[int]) -> int:
+    """Runs what an interpreter was to be started for: ``-c``, and then its code."""
+    if pid := os.fork():
+        return pid
+    try:
+        for first, behind in pairwise([2, *sorted(handles), os.sysconf("SC_OPEN_MAX")]):
+            os.closerange(first + 1, behind)  # by the end of a pipe it sees that the server is gone
+        exec(args[-1])
+    finally:
+        os._exit(0)
 
 
 def _run(arguments: Sequence[str]) -> NoReturn:

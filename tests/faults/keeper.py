@@ -68,7 +68,7 @@ class Keeper:
     def _begin(self) -> None:
         while not self._started(next(self._points, "")):
             self.deaths += 1
-        self._clients.append(self.server.client(timeout=120))
+        self._clients.append(self.server.client(timeout=120, limits=httpx.Limits()))
 
     def _started(self, point: str) -> bool:
         """False if it died on its way, of what it has mended."""

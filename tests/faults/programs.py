@@ -1,18 +1,20 @@
 """Programs of pushes, cancels, undos and deaths of the server, each beside a model of its tables.
 
 A program is made of its seed alone. Many run at once against one server, each with tables of its own, and
-a death meets all of them: whatever had no answer is sent again under its key.
+a strike meets all of them: whatever had no answer is sent again under its key.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
-from itertools import permutations
+from itertools import cycle, islice, permutations
 from threading import Lock
 from typing import Any
 
@@ -25,18 +27,33 @@ from engine.model_of_loads import Chunk, Model, Table, Unspecified
 from harness import FINAL, PUSH, wait_for
 from headrace.model import JobStatus
 
-PROGRAMS_A_POOL = 25
+UNDO, CANCEL = 0.25, 0.15
+"""How likely a step of a program is an undo, and a push is cancelled."""
 
 
-@dataclass(frozen=True)
-class Chances:
-    """How likely a step of a program is what; the others are pushes."""
+class Strikes:
+    """Kills and restarts, each of which meets all programs that run: one every ``steps`` steps or so."""
 
-    kill: float = 0.01
-    restart: float = 0.005
-    undo: float = 0.25
-    cancel: float = 0.15
-    """Of the pushes."""
+    def __init__(self, keeper: Keeper, seed: int, steps: int) -> None:
+        self._keeper = keeper
+        self._chance = random.Random(seed)
+        self._steps = steps
+        self._strikes = cycle([keeper.kill, keeper.restart, keeper.kill])
+        self._counting = Lock()
+        self._left = self._gap()
+
+    def step(self) -> None:
+        """A program has done one more."""
+        with self._counting:
+            self._left -= 1
+            if self._left:
+                return
+            self._left = self._gap()
+            strike = next(self._strikes)
+        strike()
+
+    def _gap(self) -> int:
+        return self._chance.randint(self._steps // 2, self._steps * 3 // 2)
 
 
 @dataclass
@@ -53,7 +70,6 @@ class Program:
     keeper: Keeper
     pool: str
     seed: int
-    chances: Chances
     did: Counter[str] = field(default_factory=Counter)
     """How often it did what."""
 
@@ -63,22 +79,18 @@ class Program:
         self.expected = Model()
         self.pushed: list[Pushed] = []
 
-    def run(self) -> None:
+    def run(self, strikes: Strikes) -> None:
         try:
             for _ in range(self.chance.randrange(2, 6)):
                 self.step()
+                strikes.step()
             self.check()
         except BaseException as error:
             error.add_note(f"in the program of seed {self.seed}")
             raise
 
     def step(self) -> None:
-        what = self.chance.random() - self.chances.kill
-        if what < 0:
-            self.keeper.kill()
-        elif what < self.chances.restart:
-            self.keeper.restart()
-        elif what < self.chances.restart + self.chances.undo and self.pushed:
+        if self.chance.random() < UNDO and self.pushed:
             self.undo(self.chance.choice(self.pushed[-3:]))
         else:
             self.push(random_job(self.chance, self.tables))
@@ -92,7 +104,7 @@ class Program:
         id = self._told("POST", self._jobs, json=body, headers=self._key())["id"]
         job = self._sent(id, job)
         self._told("POST", f"{self._jobs}/{id}", headers=self._key())
-        cancels = self.chance.random() < self.chances.cancel
+        cancels = self.chance.random() < CANCEL
         if cancels:
             assert self.keeper.ask("POST", f"{self._own}/{id}/cancel").status_code in (200, 202, 409)
         ended = self._ended(id)
@@ -136,7 +148,7 @@ class Program:
         def ended() -> bool:
             return self._told("GET", f"{self._jobs}/{id}")["status"] in FINAL
 
-        wait_for(ended, 300, f"the end of {id}", every=0.05)
+        wait_for(ended, 600, f"the end of {id}", every=0.05, slower=1.3)
         shown: dict[str, Any] = self._told("GET", f"{self._own}/{id}")
         return shown
 
@@ -217,35 +229,45 @@ def told(reply: httpx.Response) -> Any:
 
 
 def run_programs(
-    keeper: Keeper, seeds: Iterator[int], *, at_once: int = 4, chances: Chances = Chances()
+    keeper: Keeper, seeds: Iterator[int], strikes: Strikes, *, pools: int = 4, lanes: int = 10
 ) -> Counter[str]:
-    """All of them; answers how often what was done. The first difference ends it."""
+    """All of them, in so many pools at once so many; answers how often what was done.
+
+    Those that run when there is a first difference are the last.
+    """
     did: Counter[str] = Counter()
     taking, failed = Lock(), []
 
-    def next_seed() -> int | None:
+    def batch() -> list[int]:
         with taking:
-            return None if failed else next(seeds, None)
+            return [] if failed else list(islice(seeds, 4 * lanes))
 
-    def lane() -> None:
+    def run(pool: str, seed: int) -> None:
+        if failed:
+            return
+        program = Program(keeper, pool, seed)
         try:
-            while batch := [seed for _ in range(PROGRAMS_A_POOL) if (seed := next_seed()) is not None]:
-                _run_in_a_pool(keeper, batch, chances, did)
+            program.run(strikes)
         except BaseException:
-            failed.append(True)
+            failed.append(seed)
             raise
+        with taking:
+            did.update(program.did, programs=1)
 
-    with ThreadPoolExecutor(at_once) as lanes:
-        for done in [lanes.submit(lane) for _ in range(at_once)]:
-            done.result()
+    def one_pool_after_the_other() -> None:
+        while of_pool := batch():
+            with _pool(keeper, f"programs from {of_pool[0]}") as pool, ThreadPoolExecutor(lanes) as threads:
+                list(threads.map(partial(run, pool), of_pool))
+
+    with ThreadPoolExecutor(pools) as threads:
+        for ended in [threads.submit(one_pool_after_the_other) for _ in range(pools)]:
+            ended.result()
     return did
 
 
-def _run_in_a_pool(keeper: Keeper, seeds: Sequence[int], chances: Chances, did: Counter[str]) -> None:
+@contextmanager
+def _pool(keeper: Keeper, name: str) -> Iterator[str]:
     pools = "/integration/api/pools"
-    pool = told(keeper.ask("POST", pools, json={"name": f"programs from {seeds[0]}"}))["id"]
-    for seed in seeds:
-        program = Program(keeper, pool, seed, chances)
-        program.run()
-        did.update(program.did, programs=1)
+    pool = told(keeper.ask("POST", pools, json={"name": name}))["id"]
+    yield pool
     assert keeper.ask("DELETE", f"{pools}/{pool}").status_code in (200, 404)

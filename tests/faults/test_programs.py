@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from born import BornServer, Nursery
 from keeper import Keeper
-from programs import run_programs
+from programs import Strikes, run_programs
 from ran import ran
 
 PROGRAMS = int(os.environ.get("HEADRACE_FAULT_PROGRAMS", "100"))
@@ -21,8 +21,9 @@ SEED = int(os.environ.get("HEADRACE_FAULT_SEED", "20261123"))
 
 @pytest.mark.timeout(120 + 10 * PROGRAMS)
 def test_programs_end_as_in_the_model(tmp_path: Path, warm: Nursery) -> None:
-    keeper = Keeper(BornServer(warm, tmp_path / "data", env={"HEADRACE_STAGING_PROCESSES": "1"}))
-    did = run_programs(keeper, iter(range(SEED, SEED + PROGRAMS)))
+    env = {"HEADRACE_STAGING_PROCESSES": "1"}
+    keeper = Keeper(BornServer(warm, tmp_path / "data", warm_children=True, env=env))
+    did = run_programs(keeper, iter(range(SEED, SEED + PROGRAMS)), Strikes(keeper, SEED, 100))
     keeper.close()
     assert did["programs"] == PROGRAMS
     assert did["undone"] and did["cancelled"] and keeper.deaths

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from born import BornServer, Nursery
 from keeper import Keeper
-from programs import Chances, run_programs
+from programs import Strikes, run_programs
 from ran import ran
 from world import strays
 
@@ -34,10 +34,11 @@ def deaths_to_come(chance: random.Random) -> Iterator[str]:
 
 @pytest.mark.timeout(120 + 20 * ROUNDS)
 def test_killed_again_and_again(tmp_path: Path, warm: Nursery) -> None:
-    server = BornServer(warm, tmp_path / "data", env={"HEADRACE_STAGING_PROCESSES": "1"})
+    env = {"HEADRACE_STAGING_PROCESSES": "1"}
+    server = BornServer(warm, tmp_path / "data", warm_children=True, env=env)
     keeper = Keeper(server, islice(deaths_to_come(random.Random(SEED)), ROUNDS))
     seeds = takewhile(lambda _: keeper.deaths < ROUNDS, count(SEED))
-    did = run_programs(keeper, seeds, chances=Chances(kill=0.1))
+    did = run_programs(keeper, seeds, Strikes(keeper, SEED, 10), pools=1, lanes=8)
     wait_for(lambda: not strays(server.data_dir), 20, "the end of all chunks")
     keeper.close()
     assert keeper.deaths >= ROUNDS

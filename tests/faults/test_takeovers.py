@@ -17,9 +17,9 @@ from engine.test_loads import DELETE, Loads, text
 from harness import wait_for
 from headrace import loading
 from headrace.model import FileType, Job, JobStatus, JobType, PushSpec, now
-from headrace.server import Parts, build
 from headrace.settings import Settings
 from headrace.tables import committing
+from headrace.wiring import Parts, build
 
 HOUR = timedelta(hours=1)
 

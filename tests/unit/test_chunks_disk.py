@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.chunks.disk import DiskChunks
-from headrace.errors import DiskFull
+from headrace.errors import DiskFailed, DiskFull
 from headrace.model import Chunk, ChunkType, FileType, now
 
 pytestmark = pytest.mark.filterwarnings(
@@ -136,9 +136,14 @@ def test_a_full_disk_is_said_to_be_full(chunks: DiskChunks, number: int) -> None
     assert names(chunks.path("job", "")) == []
 
 
-def test_another_fault_of_a_disk_is_not(chunks: DiskChunks) -> None:
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+def test_a_disk_that_fails_is_told_as_one(chunks: DiskChunks) -> None:
+    with pytest.raises(DiskFailed):
         received_on(chunks, Disk(0, errno.EIO)).write(b"x")
+
+
+def test_another_fault_is_neither(chunks: DiskChunks) -> None:
+    with pytest.raises(OSError, match=os.strerror(errno.EACCES)):
+        received_on(chunks, Disk(0, errno.EACCES)).write(b"x")
 
 
 def test_a_disk_may_be_full_at_the_end_only(chunks: DiskChunks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +201,8 @@ def test_another_job_takes_over_the_bytes(chunks: DiskChunks) -> None:
         for job in ("old", "new")
     )
     first = keep(chunks, "old", old.id)
-    path = chunks.take_over(old, new)
-    assert path == chunks.path("new", new.id)
+    chunks.take_over(old, new)
+    path = chunks.path("new", new.id)
     assert path.stat().st_ino == first.stat().st_ino
     chunks.drop("old")
     assert path.read_bytes() == b"data"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from headrace import __version__
-from headrace.server import _only_server_of
+from headrace.folders import only_server_of
 
 
 def headrace(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -57,7 +57,7 @@ def test_a_setting_out_of_bounds(tmp_path: Path) -> None:
 
 
 def test_a_second_server_on_the_same_folder(tmp_path: Path) -> None:
-    with _only_server_of(tmp_path):
+    with only_server_of(tmp_path):
         said = refused(headrace("serve", "--port", "0", "--data-dir", str(tmp_path)), 1)
     assert said == (
         f"headrace: Another Headrace server (process {os.getpid()}) uses {tmp_path}. "

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.durable import checksum, disk_full, sha256_of, sync
-from headrace.errors import DiskFull
+from headrace.durable import checksum, disk_fault, sha256_of, sync
+from headrace.errors import DiskFailed, DiskFull
 
 
 def open_below(folder: Path) -> list[Path]:
@@ -82,17 +82,41 @@ FULL = [
 
 @pytest.mark.parametrize("error", FULL, ids=repr)
 def test_a_full_disk_is_known_by_every_name(error: Exception) -> None:
-    assert isinstance(disk_full(error), DiskFull)
+    assert isinstance(disk_fault(error), DiskFull)
+
+
+def sqlite_error(name: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = name
+    return error
+
+
+FAILED = [
+    OSError(errno.EIO, "Input/output error"),
+    OSError(errno.EROFS, "Read-only file system"),
+    sqlite_error("SQLITE_IOERR_FSYNC"),
+    sqlite_error("SQLITE_IOERR_WRITE"),
+    RuntimeError('IO Error: Could not write file "x": Input/output error'),
+]
+
+
+@pytest.mark.parametrize("error", FAILED, ids=repr)
+def test_a_disk_that_fails_is_not_said_to_be_full(error: Exception) -> None:
+    assert isinstance(disk_fault(error), DiskFailed)
+
+
+def test_a_log_that_cannot_be_opened_means_a_full_disk() -> None:
+    assert isinstance(disk_fault(sqlite_error("SQLITE_IOERR_SHMSIZE")), DiskFull)
 
 
 def test_errors_that_came_of_each_other_in_a_circle() -> None:
-    first, second = OSError(errno.EIO, "Input/output error"), ValueError()
-    assert disk_full(caused(first, caused(second, first))) is None
-    assert disk_full(caused(second, caused(first, OSError(errno.ENOSPC, "No space left on device"))))
+    first, second = OSError(errno.EACCES, "no"), ValueError()
+    assert disk_fault(caused(first, caused(second, first))) is None
+    assert disk_fault(caused(second, caused(first, OSError(errno.ENOSPC, "No space left on device"))))
 
 
 @pytest.mark.parametrize(
     "error", [None, ValueError(), OSError(errno.EACCES, "no"), KeyError("disk")], ids=repr
 )
 def test_all_else_is_not_a_full_disk(error: Exception | None) -> None:
-    assert disk_full(error) is None
+    assert disk_fault(error) is None

@@ -23,7 +23,7 @@ from headrace.errors import (
     RowsRejected,
     SchemaMismatch,
 )
-from headrace.loading import Loader, StagingFolder, TakenOver
+from headrace.loading import Loader, TakenOver
 from headrace.metadata import Metadata
 from headrace.model import (
     INTEGER,
@@ -49,6 +49,7 @@ from headrace.model import (
 )
 from headrace.observing import Ended, Observation
 from headrace.reducing import Reducer
+from headrace.staged import StagingFolder
 from headrace.tables import Load, Preview, TableDiff
 from headrace.telling import Outlook
 

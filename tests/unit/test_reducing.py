@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +183,40 @@ def test_chunks_without_a_repeated_key_stay_the_files_they_are(reducer: Reducer)
     _, told, files = reduced(reducer, sent, ["id"])
     assert (told.upserts, told.deletes) == ((files[0], files[2]), (files[1],))
     assert (told.dropped, told.unique) == (0, True)
+
+
+def numbered(folder: Path, *numbers: str) -> list[StagedFile]:
+    """A chunk for each query of ``id``."""
+    files = []
+    for n, query in enumerate(numbers, 1):
+        path = folder / f"{n}.parquet"
+        copy = f"COPY (SELECT id::BIGINT AS id, 'v' AS v FROM ({query})) TO '{path}' (FORMAT parquet)"
+        rows = duckdb.connect().execute(copy).fetchall()[0][0]
+        files.append(StagedFile(path, n, UPSERT, rows, (COLUMNS[0], COLUMNS[3])))
+    return files
+
+
+@pytest.mark.parametrize("memory", ["", "SET memory_limit='1MB'"], ids=["enough", "too little to look"])
+def test_one_key_that_repeats_among_many_is_found(tmp_path: Path, memory: str) -> None:
+    made = Reducer(memory_mb=512, temp=tmp_path / "temp")
+    made._looking.execute(memory)
+    try:
+        for other, rows in (("SELECT 300_000 AS id", 300_001), ("SELECT 299_999 AS id", 300_000)):
+            files = numbered(tmp_path, "SELECT range AS id FROM range(300_000)", other)
+            told = made.reduce(files, COLUMNS, ["id"], order=None, allow_duplicate=False, folder=tmp_path)
+            assert (told.upsert_rows, told.dropped, told.unique) == (rows, 300_001 - rows, True)
+    finally:
+        made.close()
+
+
+def test_numbers_that_are_equal_are_one_key(reducer: Reducer) -> None:
+    sent = [
+        upserts("n v", (0.0, "x"), (float("nan"), "x")),
+        upserts("n v", (-0.0, "y"), (-float("nan"), "y")),
+    ]
+    outcome, told, _ = reduced(reducer, sent, ["n"])
+    assert told.dropped == 2
+    assert [row[3] for row in outcome.upserts] == ["y", "y"]
 
 
 def test_empty_chunks_do_not_count(reducer: Reducer) -> None:

@@ -21,7 +21,7 @@ import pytest
 from harness import wait_for
 from headrace.chunks.disk import DiskChunks
 from headrace.errors import Busy, ChunkFailed, DiskFull
-from headrace.loading import StagingFolder, TakenOver
+from headrace.loading import TakenOver
 from headrace.locks import LocksOfProcess
 from headrace.metadata import Metadata
 from headrace.model import (
@@ -47,6 +47,7 @@ from headrace.model import (
 )
 from headrace.observing import LeaseLost, NotStaged, Observation, Postponed, Recovered, Staged
 from headrace.rejected import RejectFiles
+from headrace.staged import StagingFolder
 from headrace.staging import StageTask
 from headrace.worker import SETTLED_S, Staging, Worker
 

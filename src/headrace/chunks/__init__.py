@@ -7,6 +7,7 @@ returned, its bytes survive a power loss.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,13 +21,21 @@ class Incoming(Protocol):
         """Append to it. Raises DiskFull."""
 
     def keep(self) -> Path:
-        """Make it durable and visible. Raises DiskFull."""
+        """Make it durable and visible; answers where its bytes can be read until ``release``.
+
+        Raises DiskFull, StorageUnreachable.
+        """
+
+    def release(self) -> None:
+        """Nobody reads it there any more. May be repeated."""
 
     def discard(self) -> None:
         """Forget it; nothing stays. May be repeated, also after ``keep``."""
 
 
 class ChunkStore(Protocol):
+    """Each method may raise StorageUnreachable where it is a store of objects."""
+
     def adopt(self, job_id: str, chunk_id: str, source: Path) -> Incoming:
         """Begin a chunk whose bytes lie in a file of the server already, and will be written once more.
 
@@ -36,10 +45,10 @@ class ChunkStore(Protocol):
     def receive(self, job_id: str, chunk_id: str) -> Incoming:
         """Begin a chunk. Raises DiskFull below the watermark."""
 
-    def path(self, job_id: str, chunk_id: str) -> Path:
-        """Where the bytes of a kept chunk can be read."""
+    def reading(self, job_id: str, chunk_id: str) -> AbstractContextManager[Path]:
+        """A file with the bytes of a kept chunk. Raises FileNotFoundError."""
 
-    def take_over(self, of: Chunk, chunk: Chunk) -> Path:
+    def take_over(self, of: Chunk, chunk: Chunk) -> None:
         """The bytes of a kept chunk for another job, durable, as a second name. Raises FileNotFoundError."""
 
     def drop(self, job_id: str) -> None:
@@ -53,6 +62,9 @@ class ChunkStore(Protocol):
 
         ``older_s``: what came in the last seconds is left alone: another server may be about to record it.
         """
+
+    def close(self) -> None:
+        """Let go of everything."""
 
 
 class PartFile(Protocol):

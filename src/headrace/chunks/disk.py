@@ -7,10 +7,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from headrace.durable import sync
+from headrace.durable import disk_fault, sync
 from headrace.errors import DiskFull
 from headrace.model import Chunk
 
@@ -40,12 +40,18 @@ class DiskChunks:
     def path(self, job_id: str, chunk_id: str) -> Path:
         return self._root / job_id / chunk_id
 
-    def take_over(self, of: Chunk, chunk: Chunk) -> Path:
+    @contextmanager
+    def reading(self, job_id: str, chunk_id: str) -> Iterator[Path]:
+        path = self.path(job_id, chunk_id)
+        if not path.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        yield path
+
+    def take_over(self, of: Chunk, chunk: Chunk) -> None:
         path = self.path(chunk.job_id, chunk.id)
         path.parent.mkdir(exist_ok=True)
         os.link(self.path(of.job_id, of.id), path)
         _sync_name(path)
-        return path
 
     def drop(self, job_id: str) -> None:
         self.sweep(job_id, ())
@@ -64,6 +70,9 @@ class DiskChunks:
         if unused:
             with suppress(OSError):  # not empty
                 folder.rmdir()
+
+    def close(self) -> None:
+        pass
 
 
 class IncomingFile:
@@ -92,6 +101,9 @@ class IncomingFile:
             raise translated(error) from error
         return self._path
 
+    def release(self) -> None:
+        pass  # its file is the chunk
+
     def discard(self) -> None:
         self._file.close()
         self._part.unlink(missing_ok=True)
@@ -117,6 +129,9 @@ class LinkedFile:
             raise translated(error) from error
         return self._path
 
+    def release(self) -> None:
+        pass
+
     def discard(self) -> None:
         self._path.unlink(missing_ok=True)
 
@@ -137,4 +152,4 @@ def is_older(path: Path, seconds: float) -> bool:
 
 def translated(error: OSError) -> Exception:
     """What to raise instead."""
-    return DiskFull() if error.errno in (errno.ENOSPC, errno.EDQUOT) else error
+    return disk_fault(error) or error

@@ -34,10 +34,13 @@ def backup(
     backup holds all data and what signs tokens: keep it as closed as the folder itself.
     """
     from headrace import backups  # noqa: PLC0415  slow to import
+    from headrace.settings import Engine  # noqa: PLC0415  slow to import
 
     settings = settled(data_dir=data_dir)
     if not isinstance(settings.database, Path):
         raise Stop("the metadata are in PostgreSQL: stop the server, then copy both.", then="pg_dump")
+    if settings.engine is not Engine.LAKE:
+        raise Stop("the tables are in Iceberg: stop the server, then copy its folder and the warehouse.")
     folder = settings.data_dir
     with _private():
         made = backups.make(folder, to, link=link, told=lambda line: print(line, file=sys.stderr))

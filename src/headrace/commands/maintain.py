@@ -26,11 +26,11 @@ def maintain(pool: PoolName = None, data_dir: DataDir = None, profile: ProfileNa
 
 
 def _of_folder(settings: object) -> None:
-    from headrace import server  # noqa: PLC0415  slow to import
+    from headrace import folders, server  # noqa: PLC0415  slow to import
     from headrace.settings import Settings  # noqa: PLC0415
 
     assert isinstance(settings, Settings)
     try:
         server.upkeep(settings, lambda line: print(plain(line)))
-    except server.CannotStart as error:
+    except folders.CannotStart as error:
         raise Stop(str(error), then="headrace maintain --pool <pool>") from error

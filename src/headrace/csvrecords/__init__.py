@@ -6,6 +6,7 @@ each of which must be named. In the order of the work:
 
 ``dialect``    how a file is written
 ``direct``     which files DuckDB reads as we do
+``ends``       how long their records may be
 ``lines``      bytes to lines
 ``records``    lines to records
 ``rewriting``  records to plain CSV
@@ -29,7 +30,7 @@ each of which must be named. In the order of the work:
 """
 
 from headrace.csvrecords.dialect import Dialect
-from headrace.csvrecords.direct import direct_dialect
+from headrace.csvrecords.direct import direct_dialect, read_directly
 from headrace.csvrecords.places import Places
 from headrace.csvrecords.records import Fields, MalformedRecord, first_record
 from headrace.csvrecords.rewriting import BadRecord, plain_record, records_of, rewrite
@@ -43,6 +44,7 @@ __all__ = [
     "direct_dialect",
     "first_record",
     "plain_record",
+    "read_directly",
     "records_of",
     "rewrite",
 ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import RawIOBase
 from pathlib import Path
 
 from headrace.csvrecords.dialect import Dialect, extends_ascii
+from headrace.csvrecords.ends import Ends
 from headrace.csvrecords.lines import BLOCK
 from headrace.csvrecords.records import MalformedRecord, Record
 
@@ -23,8 +24,22 @@ _libc.strstr.argtypes = (ctypes.c_char_p, ctypes.c_char_p)
 _libc.strstr.restype = ctypes.c_void_p
 
 
+@dataclass(frozen=True)
+class Direct:
+    """How DuckDB reads a file by itself; no record of it has more than ``longest`` bytes."""
+
+    dialect: Dialect
+    longest: int
+
+
 def direct_dialect(path: Path, dialect: Dialect) -> Dialect | None:
-    """The dialect with which DuckDB reads the same records as ``rewrite``; None if it cannot.
+    """The dialect with which DuckDB reads the same records as ``rewrite``; None if it cannot."""
+    direct = read_directly(path, dialect)
+    return direct.dialect if direct else None
+
+
+def read_directly(path: Path, dialect: Dialect) -> Direct | None:
+    """How DuckDB reads the same records as ``rewrite``; None if it cannot.
 
     DuckDB's ``read_csv`` then takes its separator, quote and escape, with ``strict_mode``, ``header`` and
     ``nullstr=''``, ``allow_quoted_nulls=false``. It may still refuse the file (bad records, mixed line
@@ -34,9 +49,10 @@ def direct_dialect(path: Path, dialect: Dialect) -> Dialect | None:
         return None
     plain = replace(dialect, escape=dialect.quote, charset="utf-8", line_ending=None)
     if not path.stat().st_size:
-        return plain
+        return Direct(plain, 0)
+    ends = Ends((dialect.quote or "").encode(), dialect.separator.encode())
     with path.open("rb", buffering=0) as file:
-        return plain if _reads_alike(file, dialect) else None
+        return Direct(plain, ends.longest) if _reads_alike(file, dialect, ends) else None
 
 
 def _duckdb_takes(dialect: Dialect) -> bool:
@@ -48,7 +64,7 @@ def _duckdb_takes(dialect: Dialect) -> bool:
     )
 
 
-def _reads_alike(file: RawIOBase, dialect: Dialect) -> bool:
+def _reads_alike(file: RawIOBase, dialect: Dialect, ends: Ends) -> bool:
     width = _width_of_header(file.read(BLOCK) or b"", dialect)
     if not width or not (_is_utf8(dialect) or extends_ascii(dialect.codec())):
         return False
@@ -59,6 +75,7 @@ def _reads_alike(file: RawIOBase, dialect: Dialect) -> bool:
             return False  # in UTF-8 it would say something else
         if any(_holds(block, text) or text in end + block[:_OVERLAP] for text in unwanted):
             return False
+        ends.see(block)
         end = (end + block[-_OVERLAP:])[-_OVERLAP:]
     return True
 

@@ -6,6 +6,6 @@ Every change of a state is a compare-and-swap whose row count is checked; what c
 """
 
 from headrace.metadata.database import Metadata, postgres_version
-from headrace.metadata.postgres import CannotOpen
+from headrace.postgres import CannotOpen
 
 __all__ = ["CannotOpen", "Metadata", "postgres_version"]

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from sqlalchemy import Connection, func, select
 
+from headrace import postgres
 from headrace.errors import Busy, DatabaseUnreachable
-from headrace.metadata import postgres
 from headrace.metadata.dialects import number_of
 
 

@@ -9,9 +9,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, ExceptionContext, event
 
-from headrace.durable import disk_full
+from headrace import postgres
+from headrace.durable import disk_fault
 from headrace.errors import DatabaseUnreachable
-from headrace.metadata import postgres, sqlite
+from headrace.metadata import sqlite
 from headrace.metadata.audit import Audit
 from headrace.metadata.chunks import Chunks
 from headrace.metadata.dialects import alone, clock
@@ -19,11 +20,11 @@ from headrace.metadata.forgetting import Forgetting
 from headrace.metadata.jobs import Jobs
 from headrace.metadata.keys import Keys
 from headrace.metadata.pools import Pools
-from headrace.metadata.postgres import CannotOpen
 from headrace.metadata.signing import Signing
 from headrace.metadata.submissions import Submissions
 from headrace.metadata.undoings import Undoings
 from headrace.metadata.uploads import Uploads
+from headrace.postgres import CannotOpen
 
 
 class Metadata:
@@ -34,7 +35,7 @@ class Metadata:
 
     def __init__(self, where: Path | str) -> None:
         self.engine = sqlite.opened(where) if isinstance(where, Path) else postgres.opened(where)
-        event.listen(self.engine, "handle_error", _say_disk_full)
+        event.listen(self.engine, "handle_error", _say_disk_fault)
         try:
             _migrate(self.engine)
         except DatabaseUnreachable as error:
@@ -74,8 +75,8 @@ def _reading(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def _say_disk_full(context: ExceptionContext) -> None:
-    if error := disk_full(context.original_exception):
+def _say_disk_fault(context: ExceptionContext) -> None:
+    if error := disk_fault(context.original_exception):
         raise error from context.original_exception
 
 

@@ -6,7 +6,7 @@ Asked of the lake itself: information_schema would touch every attached lake.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +33,7 @@ from headrace.model import (
     decimal,
     fold,
 )
+from headrace.tables.catalogs import Catalog
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.writer import Writer
 
@@ -59,10 +60,16 @@ class Lake:
 
     alias: str
     files: LakeFiles
+    catalog: Catalog
     writer: Writer
-    catalog: tuple[int, int] | None = None
+    identity: Hashable | None = None
     users: int = 0
     used_at: float = 0.0  # on the clock that never goes back
+
+    @property
+    def books(self) -> str:
+        """What stands before the name of a table of the catalog in the engine's SQL."""
+        return self.catalog.books(self.alias)
 
 
 def table_name(lake: Lake, ref: TableRef) -> str:
@@ -116,8 +123,7 @@ def asked(cursor: duckdb.DuckDBPyConnection, lake: Lake, query: str) -> list[tup
 
     It sees what is committed. A number that a join may leave out comes as text.
     """
-    books = literal(f"__ducklake_metadata_{lake.alias}")
-    return cursor.execute(f"SELECT * FROM sqlite_query({books}, {literal(query)})").fetchall()
+    return cursor.execute(lake.catalog.asking(lake.alias, query)).fetchall()
 
 
 def ref_of(schema: str, name: str) -> TableRef:
@@ -135,10 +141,9 @@ def alive(row: str, version: int | None = None) -> str:
 
 def begin_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef, version: int) -> int | None:
     """The snapshot that made the table which has the name at a version: one that is replaced is another."""
-    books = f"__ducklake_metadata_{lake.alias}"
     rows = cursor.execute(
-        f"SELECT t.begin_snapshot FROM {books}.ducklake_table t "
-        f"JOIN {books}.ducklake_schema s USING (schema_id) WHERE {alive('t', version)} "
+        f"SELECT t.begin_snapshot FROM {lake.books}.ducklake_table t "
+        f"JOIN {lake.books}.ducklake_schema s USING (schema_id) WHERE {alive('t', version)} "
         f"AND t.table_name = {literal(ref.name)} AND s.schema_name = {literal(ref.connection_id or 'main')}"
     ).fetchall()
     return int(rows[0][0]) if rows else None
@@ -181,18 +186,17 @@ def _stored(catalog_type: str) -> ColumnType:
 
 
 def versions_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, ref: TableRef) -> list[Version]:
-    books = f"__ducklake_metadata_{lake.alias}"
     known = cursor.execute(
-        f"SELECT t.table_id, t.begin_snapshot, t.end_snapshot FROM {books}.ducklake_table t "
-        f"JOIN {books}.ducklake_schema s USING (schema_id) "
+        f"SELECT t.table_id, t.begin_snapshot, t.end_snapshot FROM {lake.books}.ducklake_table t "
+        f"JOIN {lake.books}.ducklake_schema s USING (schema_id) "
         "WHERE t.table_name = ? AND s.schema_name = ?",
         [ref.name, ref.connection_id or "main"],
     ).fetchall()
     wanted = {str(id) for id, _, _ in known}
     rows = cursor.execute(
         "SELECT s.snapshot_id, s.snapshot_time::VARCHAR, c.changes_made, c.commit_message, "
-        f"c.commit_extra_info FROM {books}.ducklake_snapshot s "
-        f"JOIN {books}.ducklake_snapshot_changes c USING (snapshot_id) "
+        f"c.commit_extra_info FROM {lake.books}.ducklake_snapshot s "
+        f"JOIN {lake.books}.ducklake_snapshot_changes c USING (snapshot_id) "
         "ORDER BY 1 DESC"
     ).fetchall()
     return [
@@ -220,7 +224,7 @@ def _touches(changes: str, table_ids: set[str], ref: TableRef) -> bool:
 def snapshot_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> int | None:
     """The snapshot that a job made; None when it is no longer kept."""
     rows = cursor.execute(
-        f"SELECT snapshot_id FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot_changes "
+        f"SELECT snapshot_id FROM {lake.books}.ducklake_snapshot_changes "
         f"WHERE commit_extra_info = {literal(job_id)} AND commit_message <> {literal(UNDO)}"
     ).fetchall()
     return int(rows[0][0]) if rows else None
@@ -235,7 +239,7 @@ def named_jobs(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> set[str]:
 
 
 def has_snapshot(cursor: duckdb.DuckDBPyConnection, lake: Lake, version: int) -> bool:
-    query = f"SELECT 1 FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot WHERE snapshot_id = {version}"
+    query = f"SELECT 1 FROM {lake.books}.ducklake_snapshot WHERE snapshot_id = {version}"
     return bool(cursor.execute(query).fetchall())
 
 

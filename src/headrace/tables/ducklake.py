@@ -1,12 +1,13 @@
-"""Tables in a DuckLake per pool: open Parquet files and a transactional SQLite catalog.
+"""Tables in a DuckLake per pool: open Parquet files and a transactional catalog.
 
-``<pools>/<poolId>/catalog.sqlite`` and ``<pools>/<poolId>/data/``. Global tables live in the lake's schema
+The files are in ``<pools>/<poolId>/data/``, the catalog beside them or in a database (``catalogs``). Global
+tables live in the lake's schema
 ``main``, those of a data connection in a schema named by its id, and our own bookkeeping in ``headrace``:
 ``loads`` has the receipt of every committed job, in the same transaction as its rows.
 
 Facts that this file rests on (each was measured; docs/adr/0002-ducklake.md):
 
-* the catalog must be in WAL mode, or one reader locks the pool;
+* a catalog of SQLite must be in WAL mode, or one reader locks the pool;
 * two writers on one lake fail at once, and a reader of its tables beside a writer has crashed the engine
   (both share what it remembers of the schema): one lock per lake around all but what asks the bare catalog,
   held against the other processes of the installation, too;
@@ -30,7 +31,7 @@ from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
 from headrace.durable import sync
-from headrace.errors import Busy, NotUndoable, TooHungry
+from headrace.errors import Busy, DatabaseUnreachable, NotUndoable, TooHungry
 from headrace.locks import Locks
 from headrace.model import (
     CHANGE_DATE,
@@ -51,6 +52,7 @@ from headrace.tables.catalog import (
     receipt_of,
     versions_of,
 )
+from headrace.tables.catalogs import Catalog, Catalogs
 from headrace.tables.forgetting import forget_receipts
 from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakefiles import LakeFiles
@@ -67,6 +69,7 @@ _PAUSES = (0.1, 0.3, 1.0, 3.0, 5.0, 10.0, 20.0)
 """Seconds between the tries of a load while another process holds the catalog."""
 
 _COUNT_SECONDS = 60.0
+_MAKING_S = 30.0
 
 _PREVIEW_PATIENCE = 30.0
 """Seconds that a preview waits for the loads of its pool."""
@@ -82,16 +85,18 @@ class DuckLakeTables:
         memory_mb: int,
         temp: Path,
         locks: Locks,
+        catalogs: Catalogs,
         sandbox: Sandbox,
         keep_versions_days: float,
         upkeep_loads: int,
     ) -> None:
         self._root = root
         self._locks = locks
+        self._catalogs = catalogs
         self._guard = threading.Lock()
         self._lakes: dict[str, Lake] = {}
         self._upkeep = Upkeep(keep_days=keep_versions_days, loads=upkeep_loads)
-        self._engine = _engine(memory_mb, temp)
+        self._engine = _engine(memory_mb, temp, catalogs)
         self._thrift = Thrift(self._engine)
         self._reader = LakeReader(self, sandbox)
         root.mkdir(parents=True, exist_ok=True)
@@ -102,6 +107,7 @@ class DuckLakeTables:
 
     def close(self) -> None:
         self._engine.close()
+        self._catalogs.close()
 
     def open_pool(self, pool_id: str) -> None:
         with self._cursor(pool_id):
@@ -124,21 +130,22 @@ class DuckLakeTables:
     def drop_pool(self, pool_id: str) -> None:
         self._let_go(pool_id)
         self._reader.forget(pool_id)
+        self._catalogs.of(pool_id).drop()
         shutil.rmtree(self._root / pool_id, ignore_errors=True)
 
     # -- what is there ---------------------------------------------------------------------------------
 
     def files(self, pool_id: str) -> LakeFiles:
-        return LakeFiles(self._root / pool_id / "catalog.sqlite", self._root / pool_id / "data")
+        return LakeFiles(self._catalogs.of(pool_id), self._root / pool_id / "data")
 
     def tables(self, pool_id: str) -> Sequence[Table]:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return ()
         with self._cursor(pool_id) as (cursor, lake):
             return all_tables(cursor, lake)
 
     def find(self, pool_id: str, ref: TableRef) -> Table | None:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return None
         with self._cursor(pool_id) as (cursor, lake):
             return find_table(cursor, lake, ref)
@@ -148,7 +155,7 @@ class DuckLakeTables:
         return replace(found, rows=self._reader.count(pool_id, found.ref)) if found else None
 
     def receipt(self, pool_id: str, job_id: str) -> Receipt | None:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return None
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             return receipt_of(cursor, lake, job_id)
@@ -158,19 +165,19 @@ class DuckLakeTables:
             return versions_of(cursor, lake, ref)
 
     def named_jobs(self, pool_id: str) -> Collection[str]:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return ()
         with self._cursor(pool_id) as (cursor, lake):
             return named_jobs(cursor, lake)
 
     def forget_jobs(self, pool_id: str, job_ids: Collection[str]) -> int:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return 0
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             return forget_receipts(cursor, lake, job_ids)
 
     def stored(self, pool_id: str) -> Stored:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return Stored(0, ())
         with self._cursor(pool_id) as (cursor, lake):
             return stored(cursor, lake)
@@ -235,7 +242,7 @@ class DuckLakeTables:
             return foreseen(cursor, lake, job_id, targets, now())
 
     def undoing(self, pool_id: str, job_id: str) -> Undoing | None:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return None
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             return undoing_of(cursor, lake, job_id)
@@ -243,7 +250,7 @@ class DuckLakeTables:
     # -- upkeep ----------------------------------------------------------------------------------------
 
     def chores(self, pool_id: str) -> Chores:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return Chores()
         with self._cursor(pool_id) as (cursor, lake):
             return self._upkeep.chores(cursor, lake)
@@ -254,7 +261,7 @@ class DuckLakeTables:
                 self._upkeep.tidy(cursor, lake, table)
 
     def expire(self, pool_id: str) -> None:
-        if not self.files(pool_id).catalog.exists():
+        if not self._catalogs.of(pool_id).identity():
             return
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             self._upkeep.expire(cursor, lake)
@@ -266,12 +273,12 @@ class DuckLakeTables:
         try:
             lake = self._attached(pool_id)
         except duckdb.Error as error:
-            raise (Busy() if _passes(error) else error) from error
+            raise _told(error) from error
         cursor = self._engine.cursor()
         try:
             yield cursor, lake
         except duckdb.Error as error:
-            raise (Busy() if _passes(error) else error) from error
+            raise _told(error) from error
         finally:
             cursor.close()
             with self._guard:
@@ -297,7 +304,7 @@ class DuckLakeTables:
     def _known(self, pool_id: str) -> Lake | None:
         """Unless another process has dropped the pool, and there is a new one with its id. Raises Busy."""
         lake = self._lakes.get(pool_id)
-        if lake is None or lake.catalog == lake.files.identity():
+        if lake is None or lake.identity == lake.catalog.identity():
             return self._lakes.pop(pool_id, None)
         if lake.users:
             raise Busy("The pool was made anew; try again in a moment.")
@@ -306,26 +313,43 @@ class DuckLakeTables:
         return None
 
     def _attach(self, pool_id: str) -> Lake:
+        catalog = self._catalogs.of(pool_id)
+        if catalog.identity():
+            return self._open(pool_id, catalog)
+        with self._making(pool_id):  # two at once would both make its tables
+            lake = self._open(pool_id, catalog)
+        for folder in (lake.files.data.parent, self._root):  # a load syncs what is in the pool's folder
+            sync(folder)
+        return lake
+
+    @contextmanager
+    def _making(self, pool_id: str) -> Iterator[None]:
+        held = self._locks.take("new lake", pool_id, seconds=_MAKING_S)
+        if not held:
+            raise Busy("The pool is being made; try again in a moment.")
+        try:
+            yield
+        finally:
+            held.release()
+
+    def _open(self, pool_id: str, catalog: Catalog) -> Lake:
         files = self.files(pool_id)
-        is_new = not files.catalog.exists()
         files.data.mkdir(parents=True, exist_ok=True)
         files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
-        lake = Lake("lake_" + pool_id.replace("-", ""), files, Writer(self._locks, pool_id))
+        writer = Writer(self._locks, pool_id)
+        lake = Lake("lake_" + pool_id.replace("-", ""), files, catalog, writer)
         cursor = self._engine.cursor()
         cursor.execute(
-            f"ATTACH {literal(f'ducklake:sqlite:{files.catalog}')} AS {lake.alias} (DATA_PATH "
-            f"{literal(f'{files.data}/')}, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT 5000)"
+            f"ATTACH {catalog.attach()} AS {lake.alias} "
+            f"(DATA_PATH {literal(f'{files.data}/')}, {catalog.options()})"
         )
         try:
             _make_books(cursor, lake)
+            lake.identity = catalog.identity()
         except BaseException:
             cursor.execute(f"DETACH {lake.alias}")  # or the next attempt would find the name taken
             raise
         cursor.close()
-        lake.catalog = files.identity()
-        if is_new:  # a load syncs what is in the pool's folder, and not the folder's own name
-            sync(files.catalog.parent)
-            sync(self._root)
         return lake
 
     def _detach_unused(self, most: int) -> None:
@@ -390,18 +414,19 @@ def _undoable() -> Iterator[None]:
         raise NotUndoable("Undoing it needs more memory than load_memory_mb.") from error
 
 
-def _engine(memory_mb: int, temp: Path) -> duckdb.DuckDBPyConnection:
-    for extension in ("ducklake", "sqlite_scanner"):
+def _engine(memory_mb: int, temp: Path, catalogs: Catalogs) -> duckdb.DuckDBPyConnection:
+    for extension in ("ducklake", catalogs.extension):
         import_extension(extension)
     engine = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
-    engine.execute("LOAD ducklake; LOAD sqlite_scanner; SET enable_progress_bar=false")
+    engine.execute(f"LOAD ducklake; LOAD {catalogs.extension}; SET enable_progress_bar=false")
     engine.execute(
         f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false; SET TimeZone='UTC'"
     )
     engine.execute(f"SET temp_directory={literal(str(temp / 'lake'))}")
     engine.execute(f"SET ducklake_default_data_inlining_row_limit={INLINED_DELETES}")
+    catalogs.set_up(engine)
     return engine
 
 
@@ -430,6 +455,23 @@ def _patiently(act: Callable[[], T], done: Callable[[], T | None]) -> T:
     return act()
 
 
+_TAKEN = ("database is locked", "Transaction conflict", "ducklake_snapshot_pkey")
+"""Another process holds the catalog, or has committed since this began."""
+
+_AWAY = (
+    "Unable to connect to Postgres",
+    "server closed the connection",
+    "terminating connection",
+    'Failed to execute query "ROLLBACK"',  # after a COMMIT that nobody answered
+)
+"""The database of the catalog is not there for a moment; what was done is in the receipts."""
+
+
 def _passes(error: duckdb.Error) -> bool:
-    """Another process holds the catalog for a moment: nothing of ours was committed."""
-    return any(words in str(error) for words in ("database is locked", "Transaction conflict"))
+    return any(words in str(error) for words in (*_TAKEN, *_AWAY))
+
+
+def _told(error: duckdb.Error) -> Exception:
+    if any(words in str(error) for words in _AWAY):
+        return DatabaseUnreachable()
+    return Busy() if _passes(error) else error

@@ -13,9 +13,6 @@ from headrace.tables.catalog import Lake
 INLINED_DELETES = 1000
 """So many deletions of a file stay in the catalog: a file of them per push would grow quadratically."""
 
-MOST_INLINED_COLUMNS = 1900
-"""For the rows of a table the catalog makes a table with all its columns, and SQLite takes 2,000."""
-
 
 @contextmanager
 def rows_as_files(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Iterator[None]:

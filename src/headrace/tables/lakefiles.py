@@ -6,27 +6,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from headrace.tables.catalogs import Catalog
+
 
 @dataclass(frozen=True)
 class LakeFiles:
-    """One pool's lake: its SQLite catalog, the folder of its data, and what else its readers may see."""
+    """One pool's lake: its catalog, the folder of its data, and what else its readers may see."""
 
-    catalog: Path
+    catalog: Catalog | None
+    """None: nobody shall know; a child that reads has a copy."""
     data: Path
     more: tuple[Path, ...] = ()
-
-    def identity(self) -> tuple[int, int] | None:
-        """Of the catalog as it is now; None: there is none. One that is made anew is another."""
-        try:
-            found = self.catalog.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+    rejects_in: Path | None = None
+    """None: beside the data."""
 
     @property
     def rejects(self) -> Path:
         """The folder of what could not be stored, beside the lake."""
-        return self.catalog.parent / "rejects"
+        return self.rejects_in or self.data.parent / "rejects"
 
 
 class Wall(StrEnum):

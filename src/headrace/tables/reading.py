@@ -176,7 +176,7 @@ _BY_THE_QUERY = (
 def _cleaned(message: str) -> str:
     """The engine's own words without guesses at other names, the query's text or anything of this server."""
     said = re.split(r"\n\s*LINE \d+:|\s*\bDid you mean\b|\s*\bCandidate ", message, maxsplit=1)[0].strip()
-    if any(str(path) in said for path in (_this.lake.catalog.parent, _this.lake.data, _this.home)):
+    if any(str(path) in said for path in (_this.lake.data.parent, _this.home)):
         return "The query cannot be run."
     return said
 

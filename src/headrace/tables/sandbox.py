@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import sqlite3
 import threading
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +24,6 @@ from uuid import uuid4
 
 from headrace.children import START_SECONDS, Child, ChildDied, limit_this_process, process_pool
 from headrace.errors import (
-    Busy,
     Conflict,
     Draining,
     HeadraceError,
@@ -36,7 +34,7 @@ from headrace.errors import (
 )
 from headrace.model import TableRef
 from headrace.tables import Answer, ExportFormat, reading
-from headrace.tables.catalogcopy import State, copy_catalog, state_of
+from headrace.tables.catalogs import Catalog
 from headrace.tables.lakefiles import LakeFiles, Wall
 from headrace.warmchildren import NoneFree, Warm, WarmChildren
 
@@ -59,7 +57,7 @@ ANSWERS = frozenset({Answer, QueryRefused, QueryTooLong})
 class _Seen:
     """What a child has in its home: the catalog as of this state; and all inlined tables it ever knew."""
 
-    state: State | None
+    state: Hashable | None
     inlined: frozenset[str]
 
 
@@ -196,11 +194,12 @@ class Sandbox:
 
     def _prepare(self, children: WarmChildren, warm: Warm, lake: LakeFiles, *, exports: bool = False) -> None:
         """The child is one of this lake, and what it has of the catalog is the newest."""
-        state = state_of(lake.catalog)
+        assert lake.catalog
+        state = lake.catalog.state()
         seen: _Seen | None = warm.state
         if seen and state is not None and seen.state == state:
             return
-        inlined = self._copied(lake, warm) if lake.catalog.exists() else frozenset()
+        inlined = self._copied(lake.catalog, warm) if lake.catalog.identity() else frozenset()
         if seen and not seen.inlined <= inlined:
             # upkeep has dropped an inlined table, and the engine would go on looking for it
             children.renew(warm)
@@ -208,17 +207,14 @@ class Sandbox:
         if seen is None:
             if exports and not (warm.home / reading.PIPE).exists():
                 os.mkfifo(warm.home / reading.PIPE, 0o600)
-            task = (self._walls, lake, warm.home, exports)
+            task = (self._walls, replace(lake, catalog=None), warm.home, exports)
             warm.child.run(reading.open_lake, task, START_SECONDS)
         warm.state = _Seen(state, inlined | (seen.inlined if seen else frozenset()))
 
-    def _copied(self, lake: LakeFiles, warm: Warm) -> frozenset[str]:
-        task = (lake.catalog, warm.home / reading.CATALOG)
-        copying: Future[frozenset[str]] = self._copies.schedule(copy_catalog, task, timeout=_COPYING_S)
-        try:
-            return copying.result()
-        except sqlite3.OperationalError as error:
-            raise Busy from error
+    def _copied(self, catalog: Catalog, warm: Warm) -> frozenset[str]:
+        target = (warm.home / reading.CATALOG,)
+        copying: Future[frozenset[str]] = self._copies.schedule(catalog.copying(), target, timeout=_COPYING_S)
+        return copying.result()
 
     # -- queries under way -----------------------------------------------------------------------------
 

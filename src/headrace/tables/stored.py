@@ -17,9 +17,9 @@ WITH files AS (
   UNION ALL SELECT table_id, end_snapshot, file_size_bytes, 0 FROM ducklake_delete_file
 )
 SELECT s.schema_name, t.table_name,
-  coalesce(sum(CASE WHEN f.end_snapshot IS NULL THEN f.rows END), 0),
-  coalesce(sum(CASE WHEN f.end_snapshot IS NULL THEN f.bytes END), 0),
-  coalesce(sum(CASE WHEN f.end_snapshot IS NOT NULL THEN f.bytes END), 0)
+  coalesce(sum(CASE WHEN f.end_snapshot IS NULL THEN f.rows END), 0) AS files,
+  coalesce(sum(CASE WHEN f.end_snapshot IS NULL THEN f.bytes END), 0) AS bytes,
+  coalesce(sum(CASE WHEN f.end_snapshot IS NOT NULL THEN f.bytes END), 0) AS old_bytes
 FROM ducklake_table t JOIN ducklake_schema s USING (schema_id) LEFT JOIN files f USING (table_id)
 WHERE s.schema_name <> '{BOOKS}'
 GROUP BY s.schema_name, t.table_name
@@ -33,7 +33,7 @@ _IDS = (
 )
 
 _UPKEEPS = (
-    "SELECT s.snapshot_time, c.changes_made FROM ducklake_snapshot s "
+    "SELECT CAST(s.snapshot_time AS VARCHAR), c.changes_made FROM ducklake_snapshot s "
     "JOIN ducklake_snapshot_changes c USING (snapshot_id) WHERE c.commit_message IS NULL "
     "ORDER BY s.snapshot_id"
 )

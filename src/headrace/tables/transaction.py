@@ -31,7 +31,7 @@ from headrace.model import (
 from headrace.tables import Load, Preview, TableDiff
 from headrace.tables.catalog import BOOKS, Lake, find_table, remember, stamp_of, table_name
 from headrace.tables.committing import one_snapshot, rollback
-from headrace.tables.inlining import MOST_INLINED_COLUMNS, rows_as_files
+from headrace.tables.inlining import rows_as_files
 
 _FEW_ROWS = 50_000
 """Up to so many rows are replaced by deleting them: a new table costs the catalog three times as much."""
@@ -164,7 +164,7 @@ class Transaction:
             self._cursor.execute(
                 f"CREATE SCHEMA IF NOT EXISTS {self._lake.alias}.{quoted(ref.connection_id)}"
             )
-        self._make_room(len(load.columns))
+        self._make_room([c.name for c in load.columns])
         table = table_name(self._lake, ref)
         columns = ", ".join(f"{quoted(c.name)} {sql_type(c.type)}" for c in load.columns)
         stamp = f"{quoted(CHANGE_DATE)} TIMESTAMP"
@@ -172,11 +172,13 @@ class Transaction:
         unique = load.keys if load.unique else ()
         remember(self._cursor, self._lake, ref, load.columns, unique)
 
-    def _make_room(self, columns: int) -> None:
-        """What is to be done before the columns of a table change."""
-        if columns > MOST_COLUMNS:
-            raise SchemaMismatch(f"A table may have {MOST_COLUMNS} columns; this one would have {columns}.")
-        if columns > MOST_INLINED_COLUMNS and not self._as_files:
+    def _make_room(self, columns: Sequence[str]) -> None:
+        """What is to be done before the columns of a table change, to these."""
+        if len(columns) > MOST_COLUMNS:
+            raise SchemaMismatch(
+                f"A table may have {MOST_COLUMNS} columns; this one would have {len(columns)}."
+            )
+        if not self._lake.catalog.has_room(columns) and not self._as_files:
             self._as_files = True
             self._afterwards.enter_context(rows_as_files(self._cursor, self._lake))
 
@@ -216,7 +218,7 @@ class Transaction:
             )
         name = table_name(self._lake, table.ref)
         if new:
-            self._make_room(len(table.columns) + len(new))
+            self._make_room([c.name for c in (*table.columns, *new)])
         for column in new:
             self._cursor.execute(
                 f"ALTER TABLE {name} ADD COLUMN {quoted(column.name)} {sql_type(column.type)}"
@@ -234,7 +236,7 @@ class Transaction:
                     f"The column {column.name} is {column.type} in {table.ref.name}, not {pushed.type}."
                 )
             name = table_name(self._lake, table.ref)
-            self._make_room(len(table.columns))
+            self._make_room([c.name for c in table.columns])
             self._cursor.execute(
                 f"ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} TYPE {sql_type(pushed.type)}"
             )

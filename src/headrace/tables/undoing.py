@@ -40,7 +40,7 @@ from headrace.tables.catalog import (
     versions_of,
 )
 from headrace.tables.committing import one_snapshot
-from headrace.tables.inlining import MOST_INLINED_COLUMNS, rows_as_files
+from headrace.tables.inlining import rows_as_files
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def undo(
     with ExitStack() as afterwards, one_snapshot(cursor, lake, attempt, lambda: None):
         undoer = Undoer(cursor, lake, job_id)
         steps = undoer.steps(targets)
-        if any(len(step.columns) > MOST_INLINED_COLUMNS for step in steps):
+        if not all(_has_room(lake, step) for step in steps):
             afterwards.enter_context(rows_as_files(cursor, lake))
         for number, step in enumerate(steps):
             undoer.take(step, attempt / str(number))
@@ -167,9 +167,9 @@ class Undoer:
             raise RuntimeError(f"{found} rows after undoing {self._job_id}, not {step.told.rows}")
 
     def _change_rows(self, step: Step, folder: Path) -> None:
-        wide = len(step.columns) > MOST_INLINED_COLUMNS  # then it is so already
         # whole files go; inlined, each of their rows would be noted
-        with nullcontext() if wide else rows_as_files(self._cursor, self._lake):
+        inlined = _has_room(self._lake, step)  # else it is so already
+        with rows_as_files(self._cursor, self._lake) if inlined else nullcontext():
             self._cursor.execute(
                 f"DELETE FROM {self._at(step.ref)} WHERE {quoted(CHANGE_DATE)} = {self._stamp}"
             )
@@ -260,6 +260,10 @@ class Undoer:
 
     def _rows(self, query: str) -> list[Any]:
         return self._cursor.execute(query).fetchall()
+
+
+def _has_room(lake: Lake, step: Step) -> bool:
+    return lake.catalog.has_room([name for name, _ in step.columns])
 
 
 def undoing_of(cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> Undoing | None:

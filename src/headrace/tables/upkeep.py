@@ -117,16 +117,13 @@ class Upkeep:
 
     def expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         """Drop versions that are old, and the files that nobody needs any more."""
-        name, books = literal(lake.alias), f"__ducklake_metadata_{lake.alias}"
+        name = literal(lake.alias)
         if _count_of_receipt_files(cursor, lake) >= max(2, self._loads):
             self._make_one(cursor, lake, TableRef("loads", BOOKS))
         if old := self._old_versions(cursor, lake):
             versions = ", ".join(map(str, old))
             cursor.execute(f"CALL ducklake_expire_snapshots({name}, versions => [{versions}])")
-        cursor.execute(
-            f"UPDATE {books}.ducklake_files_scheduled_for_deletion "
-            "SET schedule_start = replace(schedule_start::VARCHAR, ' ', 'T')"
-        )
+        lake.catalog.tidy(cursor, lake.alias)
         # the sweep goes by age: files of the last hour may belong to a reader
         cursor.execute(
             f"CALL ducklake_cleanup_old_files({name}, older_than => now() - INTERVAL '{_READERS_GRACE}')"
@@ -138,7 +135,7 @@ class Upkeep:
         # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past;
         # a version is old since the next one: until then it was the table, and the next may be undone
         old = cursor.execute(
-            f"SELECT snapshot_id FROM __ducklake_metadata_{lake.alias}.ducklake_snapshot "
+            f"SELECT snapshot_id FROM {lake.books}.ducklake_snapshot "
             "QUALIFY lead(snapshot_time::TIMESTAMPTZ) OVER (ORDER BY snapshot_id) "
             f"< now() - {self._keep}"
         ).fetchall()
@@ -192,9 +189,7 @@ def _count_of_receipt_files(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> in
 
 def _loads_with_deletions(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> dict[int, int]:
     """By the id of a table, how many loads have left deletions in the catalog."""
-    names = asked(
-        cursor, lake, f"SELECT name FROM sqlite_master WHERE type = 'table' AND name GLOB '{_INLINED}*'"
-    )
+    names = asked(cursor, lake, lake.catalog.inlined_deletes)
     ids = [int(name.removeprefix(_INLINED)) for (name,) in names]
     found: dict[int, int] = {}
     for start in range(0, len(ids), _ASKED_AT_ONCE):

@@ -270,7 +270,7 @@ def responses(handler: Callable[..., Any], path: str, method: str, *, has_key: b
     kinds: list[type[HeadraceError]] = [*_ANY_REQUEST, *told.errors]
     kinds += [errors.Unauthorized] if has_key else []
     kinds += [errors.NotFound] if "{" in path else []
-    kinds += [errors.Conflict, errors.DiskFull] if method != "GET" else []
+    kinds += [errors.Conflict, errors.DiskFull, errors.DiskFailed] if method != "GET" else []
     for kind in kinds:
         documented.setdefault(kind.status, _error(kind, path))
     return documented

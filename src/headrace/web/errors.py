@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.durable import disk_full
+from headrace.durable import disk_fault
 from headrace.errors import HeadraceError, Internal, InvalidRequest, MethodNotAllowed, NotFound, Unauthorized
 from headrace.web.noting import failed
 
@@ -79,7 +79,7 @@ class UnknownErrors:
             await self._app(scope, receive, noticed)
         except Exception as error:
             reference = scope["state"]["noted"].request_id
-            known = error if isinstance(error, HeadraceError) else disk_full(error)
+            known = error if isinstance(error, HeadraceError) else disk_fault(error)
             if known is None:
                 log.exception("internal error", reference=reference, path=scope.get("path"))
             else:

@@ -1,4 +1,4 @@
-"""The metadata in a database of PostgreSQL, reached with psycopg 3."""
+"""A database of PostgreSQL, reached with psycopg 3."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ _SETTINGS = {
     "synchronous_commit": "on",  # what is acknowledged survives a power loss
 }
 
-_REACHING = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+MISSED = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+"""A process that the network has cut off is missed after a minute, not two hours: it may hold locks."""
+
+REACHING = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # of what was sent and is not confirmed; else a quarter of an hour
+}
 
 _PASSES = ("55P03", "40P01", "40001")
 """A lock that was not to be had, a deadlock, a conflict: nothing was done, and it may be tried again."""
@@ -35,7 +44,7 @@ def opened(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         with connection.cursor() as cursor:
-            for name, value in _SETTINGS.items():
+            for name, value in (_SETTINGS | MISSED).items():
                 cursor.execute(f"SET {name} = '{value}'")
         connection.commit()
 
@@ -62,7 +71,7 @@ def _made(url: URL) -> Engine:
         max_overflow=32,
         pool_pre_ping=True,  # the database may have been started anew
         hide_parameters=True,  # they are rows and hashes of keys: errors are logged
-        connect_args=_REACHING,
+        connect_args=REACHING,
     )
 
 

@@ -1,0 +1,162 @@
+"""Chunks as objects of a store: ``chunks/<jobId>/<chunkId>/<number>``, in pieces that go while it comes.
+
+The last piece makes a chunk of them: its name ends with ``.end``, and it is written when all others are
+there. Pieces without one are of something that never was whole, and are swept as such. (The parts of S3's own
+multipart uploads are in no list of objects, and in many stores they cannot be joined on a condition.)
+
+What comes is written to a file of this process first, so that a slow store keeps no client waiting in the
+middle of a request, and no chunk stands in memory; who looks into a chunk finds it there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from headrace.chunks.disk import translated
+from headrace.errors import DiskFull, StorageUnreachable
+from headrace.model import Chunk
+from headrace.objects import Found, Objects
+
+PIECE_BYTES = 8 << 20
+_END = ".end"
+_ROOT = "chunks"
+
+
+class S3Chunks:
+    """``temp``: a folder of this process; below ``min_free_bytes`` of its disk nothing new is taken."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        temp: Path,
+        *,
+        min_free_bytes: int,
+        uploads: int = 16,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        self._objects = objects
+        self._temp = temp
+        self._min_free_bytes = min_free_bytes
+        self._piece_bytes = piece_bytes
+        self._threads = ThreadPoolExecutor(uploads, "upload")
+        temp.mkdir(parents=True, exist_ok=True)
+
+    def receive(self, job_id: str, chunk_id: str) -> IncomingObject:
+        if shutil.disk_usage(self._temp).free < self._min_free_bytes:
+            raise DiskFull
+        return self._incoming(job_id, chunk_id)
+
+    def adopt(self, job_id: str, chunk_id: str, source: Path) -> IncomingObject:  # noqa: ARG002
+        """Its bytes will be written once more, and go from there."""
+        return self._incoming(job_id, chunk_id)
+
+    def _incoming(self, job_id: str, chunk_id: str) -> IncomingObject:
+        place, file = f"{_ROOT}/{job_id}/{chunk_id}", self._temp / f"{chunk_id}.part"
+        return IncomingObject(self._objects, place, file, self._threads, self._piece_bytes)
+
+    @contextmanager
+    def reading(self, job_id: str, chunk_id: str) -> Iterator[Path]:
+        pieces = _whole(self._objects.found(f"{_ROOT}/{job_id}/{chunk_id}"))
+        file = self._temp / f"{chunk_id}-{uuid4().hex}"
+        try:
+            with file.open("xb") as out:
+                for key in pieces:
+                    self._objects.read_into(key, out)
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
+
+    def take_over(self, of: Chunk, chunk: Chunk) -> None:
+        pieces = _whole(self._objects.found(f"{_ROOT}/{of.job_id}/{of.id}"))
+        for key in pieces:  # the last one comes last
+            self._objects.copy(key, f"{_ROOT}/{chunk.job_id}/{chunk.id}/{key.rpartition('/')[2]}")
+
+    def drop(self, job_id: str) -> None:
+        self.sweep(job_id, ())
+
+    def jobs(self) -> Iterator[str]:
+        # by the objects themselves: some stores go on listing folders that are empty
+        return iter({found.key.split("/")[-3] for found in self._objects.found(_ROOT)})
+
+    def sweep(self, job_id: str, chunk_ids: Iterable[str], *, older_s: float = 0.0) -> None:
+        kept, before = set(chunk_ids), datetime.now(UTC) - timedelta(seconds=older_s)
+        newest: dict[str, datetime] = {}
+        found = list(self._objects.found(f"{_ROOT}/{job_id}"))
+        for object in found:  # of what is still coming the oldest piece may be old
+            newest[_chunk_of(object)] = max(newest.get(_chunk_of(object), object.at), object.at)
+        gone = {id for id, at in newest.items() if id not in kept and (not older_s or at < before)}
+        self._objects.delete([object.key for object in found if _chunk_of(object) in gone])
+
+    def close(self) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+
+class IncomingObject:
+    """Pieces go from other threads; the one that receives only writes to the file."""
+
+    def __init__(
+        self, objects: Objects, place: str, file: Path, threads: ThreadPoolExecutor, piece_bytes: int
+    ) -> None:
+        self._objects = objects
+        self._place = place
+        self._path = file
+        self._threads = threads
+        self._piece_bytes = piece_bytes
+        self._file = file.open("xb", buffering=0)
+        self._size = 0
+        self._going: list[Future[None]] = []
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                written = self._file.write(view)
+                self._size += written
+                view = view[written:]
+        except OSError as error:
+            raise translated(error) from error
+        while self._size - len(self._going) * self._piece_bytes > self._piece_bytes:  # one stays: the last
+            self._going.append(self._threads.submit(self._send, len(self._going)))
+
+    def _send(self, number: int, end: str = "") -> None:
+        with self._path.open("rb") as file:
+            file.seek(number * self._piece_bytes)
+            data = file.read(self._piece_bytes)
+        self._objects.put(f"{self._place}/{number:05}{end}", data)
+
+    def keep(self) -> Path:
+        self._file.close()
+        for piece in self._going:
+            piece.result()
+        self._send(len(self._going), _END)
+        return self._path
+
+    def release(self) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        self.release()
+        for piece in self._going:
+            piece.cancel()
+        wait(self._going)  # or one would come after all was deleted
+        with suppress(StorageUnreachable):  # what stays is swept
+            self._objects.delete([found.key for found in self._objects.found(self._place)])
+
+
+def _whole(found: Iterable[Found]) -> list[str]:
+    """The keys of a chunk's pieces in their order. Raises FileNotFoundError."""
+    keys = sorted(object.key for object in found)
+    if not keys or keys[-1].rpartition("/")[2] != f"{len(keys) - 1:05}{_END}":
+        raise FileNotFoundError(f"There is no chunk at {keys[:1]}.")
+    return keys
+
+
+def _chunk_of(found: Found) -> str:
+    return found.key.split("/")[-2]

@@ -1,0 +1,121 @@
+"""A place in a store of objects that speaks S3: ``s3://bucket/prefix``, of AWS or of anybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+from headrace.errors import StorageUnreachable
+
+_TIMEOUT = timedelta(seconds=120)
+"""Of one request: a part goes through within that, or the network is not there."""
+
+_CONNECTING = timedelta(seconds=10)
+_RETRYING = timedelta(seconds=30)
+
+
+class CannotReach(Exception):
+    """The message says what to do, and holds no secret."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """``endpoint``: "" is AWS. ``key``: "" leaves it to the machine (its role, or AWS_… variables)."""
+
+    endpoint: str = ""
+    key: str = ""
+    secret: str = field(default="", repr=False)
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Found:
+    key: str
+    size: int
+    at: datetime
+    """When it was written, by the clock of the store."""
+
+
+class Objects:
+    """Objects by keys below the URL. Each method raises StorageUnreachable besides what it says.
+
+    What is written is there as a whole or not at all, and survives; whoever lists sees it from then on.
+    """
+
+    def __init__(self, url: str, access: Access) -> None:
+        """Raises CannotReach."""
+        try:
+            import obstore  # noqa: PLC0415  an extra
+            from obstore.store import S3Store  # noqa: PLC0415
+        except ImportError as error:
+            raise CannotReach("storage_url needs a driver: pip install 'headrace[s3]'.") from error
+        self._obstore = obstore
+        config = {
+            "region": access.region,
+            "endpoint": access.endpoint,
+            "access_key_id": access.key,
+            "secret_access_key": access.secret,
+        }
+        self._store = S3Store.from_url(
+            url,
+            config={name: value for name, value in config.items() if value},  # type: ignore[arg-type]
+            client_options={
+                "timeout": _TIMEOUT,
+                "connect_timeout": _CONNECTING,
+                "allow_http": access.endpoint.startswith("http://"),
+            },
+            retry_config={"max_retries": 5, "retry_timeout": _RETRYING},
+        )
+
+    def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
+        """Raises FileExistsError, unless ``overwrite``."""
+        with self._reaching():
+            if overwrite:
+                self._obstore.put(self._store, key, data)  # what is large goes in parts
+            else:
+                self._obstore.put(self._store, key, data, mode="create", use_multipart=False)
+
+    def get(self, key: str) -> bytes:
+        """Raises FileNotFoundError."""
+        with self._reaching():
+            return bytes(self._obstore.get(self._store, key).bytes())
+
+    def read_into(self, key: str, file: IO[bytes]) -> None:
+        """Append all of it. Raises FileNotFoundError."""
+        with self._reaching():
+            for data in self._obstore.get(self._store, key).stream():
+                file.write(data)
+
+    def found(self, prefix: str) -> Iterator[Found]:
+        """All whose key begins with ``prefix`` and a slash, in no order."""
+        with self._reaching():
+            for page in self._obstore.list(self._store, prefix):
+                for meta in page:
+                    yield Found(meta["path"], meta["size"], meta["last_modified"])
+
+    def copy(self, key: str, to: str) -> None:
+        """Within the store: the bytes do not come here. Raises FileNotFoundError."""
+        with self._reaching():
+            self._obstore.copy(self._store, key, to)
+
+    def delete(self, keys: Collection[str]) -> None:
+        """What is not there is no error."""
+        if keys:
+            with self._reaching():
+                self._obstore.delete(self._store, list(keys))
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        errors = self._obstore.exceptions
+        try:
+            yield
+        except errors.NotFoundError as error:
+            raise FileNotFoundError(str(error)) from None
+        except (errors.AlreadyExistsError, errors.PreconditionError) as error:
+            raise FileExistsError(str(error)) from None
+        except errors.BaseError as error:
+            raise StorageUnreachable from error

@@ -23,6 +23,9 @@ class Locks(Protocol):
     def take(self, *what: str, seconds: float = 0.0) -> Held | None:
         """The lock of this name; None if somebody else has it for so long. Not to be taken twice."""
 
+    def close(self) -> None:
+        """Let go of everything."""
+
 
 class LocksOfProcess:
     """For an installation that is one process."""
@@ -37,6 +40,9 @@ class LocksOfProcess:
                 return None
             self._held.add(what)
         return HeldHere(self, what)
+
+    def close(self) -> None:
+        """It is memory alone."""
 
     def give_back(self, what: tuple[str, ...]) -> None:
         with self._changed:

@@ -39,6 +39,9 @@ class Found:
     at: datetime
     """When it was written, by the clock of the store."""
 
+    tag: str = ""
+    """Of these bytes: written anew, it has another."""
+
 
 class Objects:
     """Objects by keys below the URL. Each method raises StorageUnreachable besides what it says.
@@ -95,7 +98,7 @@ class Objects:
         with self._reaching():
             for page in self._obstore.list(self._store, prefix):
                 for meta in page:
-                    yield Found(meta["path"], meta["size"], meta["last_modified"])
+                    yield Found(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"] or "")
 
     def copy(self, key: str, to: str) -> None:
         """Within the store: the bytes do not come here. Raises FileNotFoundError."""

@@ -13,13 +13,15 @@ from headrace.metadata import Metadata
 from headrace.model import Connection, Key, Pool, Table, TableRef, Version, now
 from headrace.observing import Maintained, Observe, seconds_since, unheard
 from headrace.permissions import sees_pool, sees_table
-from headrace.tables import Answer, ExportFormat, Stored, TableEngine
+from headrace.rejectfiles import RejectFiles
+from headrace.tables import Answer, ExportFormat, Stored, TableEngine, rejectsview
 
 
 @dataclass(frozen=True)
 class Pools:
     metadata: Metadata
     tables: TableEngine
+    rejects: RejectFiles
     sql_rows: int
     sql_seconds: float
     observe: Observe = unheard
@@ -30,7 +32,7 @@ class Pools:
         """A new pool; an id may be brought along, so that scripts keep the one they have. Raises Conflict."""
         pool = Pool(_id(pool_id), _named(name), now(), attributes)
         self.metadata.pools.add(pool)
-        self.tables.drop_pool(pool.id)  # a deleted one with this id may have left files in a crash
+        self._drop(pool.id)  # a deleted one with this id may have left files in a crash
         self.tables.open_pool(pool.id)
         return pool
 
@@ -53,7 +55,11 @@ class Pools:
         """The pool and all of its tables. Raises Conflict while jobs of it wait or run."""
         if not self.metadata.pools.delete(pool_id, now()):
             raise NotFound(f"There is no pool {pool_id}.")
+        self._drop(pool_id)
+
+    def _drop(self, pool_id: str) -> None:
         self.tables.drop_pool(pool_id)
+        self.rejects.drop_pool(pool_id)
 
     # -- data connections ------------------------------------------------------------------------------
 
@@ -146,7 +152,9 @@ class Pools:
 
         It can be cancelled by its id. Rejects are of the whole pool: a key of single tables sees none.
         """
-        tables = self.all_tables(pool_id, key)
+        tables, rejects = self.all_tables(pool_id, key), key.tables is None
+        if rejects and rejectsview.is_named(sql):
+            self.rejects.gather(pool_id)
         return self.tables.reader.query(
             pool_id,
             [table.ref for table in tables],
@@ -154,7 +162,7 @@ class Pools:
             max_rows=min(max_rows or self.sql_rows, self.sql_rows),
             seconds=min(seconds or self.sql_seconds, self.sql_seconds),
             query_id=query_id,
-            rejects=key.tables is None,
+            rejects=rejects,
         )
 
     def cancel_query(self, pool_id: str, query_id: str) -> None:

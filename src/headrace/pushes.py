@@ -36,7 +36,8 @@ from headrace.model import (
 from headrace.observing import Observe, Received, seconds_since, unheard
 from headrace.permissions import authorize, sees_table
 from headrace.quotas import Quotas
-from headrace.rejected import Alike, Reason, RejectFiles, Teller, ToldReject, as_csv, reasons
+from headrace.rejected import Reason, Teller, ToldReject, as_csv, reasons
+from headrace.rejectfiles import Alike, RejectFiles
 from headrace.staging import Stager
 from headrace.telling import Outlook, rejected_by
 from headrace.unpacking import Packing

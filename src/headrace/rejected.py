@@ -1,4 +1,4 @@
-"""Rejects as people meet them: where they lie, and one shape in which they are told.
+"""Rejects as people meet them: one shape in which they are told.
 
 Where (chunk, line, column), what was found, the row with the cell marked, what was expected, the likely fix.
 """
@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 from headrace.csvrecords import plain_record
@@ -23,74 +21,6 @@ _LONGEST_CELL = 60
 _LONGEST_SIDE = 80
 _UNDECODABLE = re.compile("\ufffd+")
 _REASONS = ("_chunk", "_type", "_line", "_column", "_code", "_expected", "_hint", "_raw")
-
-
-@dataclass(frozen=True)
-class Alike:
-    """Rejects for one reason."""
-
-    code: str
-    column: str | None
-
-    def __contains__(self, reject: Reject) -> bool:
-        return reject.code == self.code and reject.column == self.column
-
-
-class RejectFiles:
-    """The rejects of each chunk as JSON lines, ``<pools>/<poolId>/rejects/job_id=<jobId>/<number>.ndjson``.
-
-    They lie beside the pool's data, so that its SQL can read them and they go when it goes; they outlive
-    their chunks, not their job.
-    """
-
-    def __init__(self, pools: Path) -> None:
-        self._pools = pools
-
-    def path(self, chunk: Chunk) -> Path:
-        return self._folder(chunk.pool_id, chunk.job_id) / f"{chunk.number}.ndjson"
-
-    def drop(self, pool_id: str, job_id: str) -> None:
-        """Forget those of a job. May be repeated."""
-        shutil.rmtree(self._folder(pool_id, job_id), ignore_errors=True)
-
-    def jobs(self) -> Iterator[tuple[str, str]]:
-        """Pool and job of all that lie here."""
-        for folder in self._pools.glob("*/rejects/job_id=*"):
-            yield folder.parent.parent.name, folder.name.removeprefix("job_id=")
-
-    def adopt(self, file: Path, chunk: Chunk) -> None:
-        """Take a file that lies elsewhere."""
-        target = self.path(chunk)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file.rename(target)
-
-    def of(self, chunk: Chunk) -> Iterator[Reject]:
-        """In the order of the chunk."""
-        return map(_read, self._lines(chunk))
-
-    def page(
-        self, chunks: Sequence[Chunk], *, limit: int | None, offset: int, alike: Alike | None = None
-    ) -> Iterator[tuple[Chunk, Reject]]:
-        """A part of the rejects of all these chunks, or of those alike."""
-        end = None if limit is None else offset + limit
-        if alike:
-            some = ((chunk, reject) for chunk in chunks for reject in self.of(chunk) if reject in alike)
-            return islice(some, offset, end)
-        lines = chain.from_iterable(((chunk, line) for line in self._lines(chunk)) for chunk in chunks)
-        return ((chunk, _read(line)) for chunk, line in islice(lines, offset, end))
-
-    def _folder(self, pool_id: str, job_id: str) -> Path:
-        return self._pools / pool_id / "rejects" / f"job_id={job_id}"
-
-    def _lines(self, chunk: Chunk) -> Iterator[str]:
-        path = self.path(chunk)
-        if path.exists():
-            with path.open(encoding="utf-8") as lines:
-                yield from lines
-
-
-def _read(line: str) -> Reject:
-    return Reject(**json.loads(line))
 
 
 class Number(str):

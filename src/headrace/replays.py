@@ -30,7 +30,7 @@ from headrace.model import (
     now,
 )
 from headrace.pushes import Pushes, check, follow_up, not_honoured
-from headrace.rejected import RejectFiles
+from headrace.rejectfiles import RejectFiles
 from headrace.replayrows import Rows
 
 _SHOWN_LEFT = 10

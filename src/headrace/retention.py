@@ -18,7 +18,7 @@ from functools import partial
 from headrace.metadata import Metadata
 from headrace.metadata.forgetting import FIRST, OldJob
 from headrace.model import AuditEntry, now
-from headrace.rejected import RejectFiles
+from headrace.rejectfiles import RejectFiles
 from headrace.tables import TableEngine
 
 _LOOKED_AT_ONCE = 200

@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     )
     storage_url: str = Field(
         "",
-        description="store of objects for waiting chunks, s3://bucket/prefix; default: files in the folder",
+        description="store of chunks, uploads and rejects, s3://bucket/prefix; default: the folder",
     )
     storage_endpoint: str = Field("", description="where the store is, https://…; default: that of AWS")
     storage_region: str = Field("us-east-1", description="region of the store")

@@ -1,6 +1,6 @@
 """Resumable uploads: a chunk that comes in parts, over as many requests and starts of the server as it takes.
 
-What has come is told by the size of the upload's file alone, which is synced before a part is answered. When
+What has come is told by what lies of the upload alone, which is durable before a part is answered. When
 all has come the upload becomes a chunk on the way of every other chunk, in the transaction that records it.
 Whoever asks for the offset of an upload that has come whole and is no chunk yet, because the server died or
 the disk was full in between, makes it one.
@@ -13,8 +13,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import structlog
@@ -205,17 +206,18 @@ class Uploads:
         try:
             part.check()
         except ChecksumMismatch:
-            part.file.take_back(part.offset)
+            part.file.take_back()
             self._trust(part.upload)
             raise
         part.file.keep()
+        self._locks[part.upload.id].check()  # or another may have gone on from somewhere else
         self._trust(part.upload)
 
     def break_off(self, part: Part, error: BaseException) -> None:
         """The part ended before its end. What has come of it stays, unless it can't be trusted."""
         try:
             if part.checksum or isinstance(error, TooLarge):
-                part.file.take_back(part.offset)
+                part.file.take_back()
                 self._trust(part.upload)
             else:
                 part.file.keep()
@@ -242,10 +244,9 @@ class Uploads:
         if upload.finished_at:
             return upload.finished_at + self._keep
         try:
-            touched = self._parts.path(upload.job_id, upload.id).stat().st_mtime
+            return self._parts.come(upload.job_id, upload.id).at + self._keep
         except FileNotFoundError as error:
             raise _not_here(upload.id) from error
-        return datetime.fromtimestamp(touched, UTC) + self._keep
 
     # -- one upload ------------------------------------------------------------------------------------
 
@@ -262,7 +263,7 @@ class Uploads:
     def _offset(self, upload: Upload) -> int:
         if upload.finished_at:
             return upload.length
-        size = self._parts.path(upload.job_id, upload.id).stat().st_size
+        size = self._parts.come(upload.job_id, upload.id).bytes
         return size if upload.unchecked_from is None else min(size, upload.unchecked_from)
 
     def _checked(self, upload: Upload) -> Upload:
@@ -282,41 +283,30 @@ class Uploads:
         """All has come: make it a chunk. The upload stays if that may succeed later."""
         try:
             job = self._pushes.open_job(upload.pool_id, upload.job_id, upload.type, upload.idempotency_key)
-            arrival = self._arrival(upload, job)
-            self._read_into(arrival, upload)
-            self._pushes.add_chunk(arrival, upload.label)
+            with self._parts.reading(upload.job_id, upload.id) as whole:
+                arrival = self._arrival(upload, job, whole)
+                _read_into(arrival, whole)
+                self._pushes.add_chunk(arrival, upload.label)
         except _FOR_GOOD:
             self._drop(upload)
             raise
         self._parts.drop(upload.job_id, upload.id)
 
-    def _arrival(self, upload: Upload, job: Job) -> Arrival:
+    def _arrival(self, upload: Upload, job: Job, whole: Path) -> Arrival:
         quotas, id = self._pushes.quotas, upload.id
         room, unpacked_room = quotas.room(job, id), quotas.unpacked_room(job, id)
-        incoming = self._incoming(upload)
+        incoming = self._incoming(upload, whole)
         return Arrival(
             id, job, upload.type, incoming, room, unpacked_room, idempotency_key=upload.idempotency_key
         )
 
-    def _incoming(self, upload: Upload) -> Incoming:
+    def _incoming(self, upload: Upload, whole: Path) -> Incoming:
         """A second name for its file; another file if it is packed, for chunks are kept unpacked."""
-        path = self._parts.path(upload.job_id, upload.id)
-        with path.open("rb") as file:
+        with whole.open("rb") as file:
             head = file.read(MAGIC_BYTES)
         if packing_of(head):
             return self._pushes.chunks.receive(upload.job_id, upload.id)
-        return self._pushes.chunks.adopt(upload.job_id, upload.id, path)
-
-    def _read_into(self, arrival: Arrival, upload: Upload) -> None:
-        try:
-            with self._parts.path(upload.job_id, upload.id).open("rb") as file:
-                for data in iter(partial(file.read, _READ_AT_ONCE), b""):
-                    arrival.write(data)
-                    if arrival.waiting >= UNPACK_AT_ONCE:
-                        arrival.unpack()
-        except BaseException:
-            arrival.incoming.discard()
-            raise
+        return self._pushes.chunks.adopt(upload.job_id, upload.id, whole)
 
     def _drop(self, upload: Upload) -> None:
         """Row first: a file without one is swept at the next start."""
@@ -353,6 +343,7 @@ class Uploads:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._parts.close()
 
     def _sweep_loop(self) -> None:
         every = min(_SWEEP_EVERY, self._keep / 4)
@@ -377,6 +368,18 @@ class Uploads:
             return self.expires(upload) <= at
         except NotFound:  # its file is gone
             return True
+
+
+def _read_into(arrival: Arrival, whole: Path) -> None:
+    try:
+        with whole.open("rb") as file:
+            for data in iter(partial(file.read, _READ_AT_ONCE), b""):
+                arrival.write(data)
+                if arrival.waiting >= UNPACK_AT_ONCE:
+                    arrival.unpack()
+    except BaseException:
+        arrival.incoming.discard()
+        raise
 
 
 def _refuse_elsewhere(upload: Upload, offset: int, here: int) -> None:

@@ -18,10 +18,11 @@ from headrace import confinement
 from headrace.access import Access, Scrapers
 from headrace.cancels import Cancels
 from headrace.changes import Changes
-from headrace.chunks import ChunkStore
+from headrace.chunks import ChunkStore, PartStore
 from headrace.chunks.disk import DiskChunks
 from headrace.chunks.parts import DiskParts
 from headrace.chunks.s3 import S3Chunks
+from headrace.chunks.s3parts import S3Parts
 from headrace.errors import StorageUnreachable
 from headrace.folders import CannotStart, temp_of
 from headrace.gauges import Gauges, Lakes, Process
@@ -32,7 +33,7 @@ from headrace.loading import Loader
 from headrace.locks import Locks, LocksOfProcess
 from headrace.logs import Logbook
 from headrace.metadata import CannotOpen, Metadata
-from headrace.metadata.advisory import AdvisoryLocks
+from headrace.metadata.advisory import AdvisoryLocks, LocksOfOneConnection
 from headrace.metadata.signs import Hear, Listener, Sign
 from headrace.metrics import Metrics
 from headrace.model import AuditEntry, SubmissionLimits
@@ -45,7 +46,7 @@ from headrace.pushes import Pushes
 from headrace.quotas import PoolSizes, Quotas
 from headrace.reducing import Reducer
 from headrace.rehearsal import DoomedLoader, Rehearsal
-from headrace.rejected import RejectFiles
+from headrace.rejectfiles import RejectFiles, RejectFolders, RejectObjects
 from headrace.replays import Replays
 from headrace.retention import Keeping, Retention
 from headrace.retries import Retries
@@ -210,12 +211,8 @@ def build(
 ) -> Parts:
     """A process of an installation: SQLite or PostgreSQL, files in one folder, a DuckLake per pool."""
     engines = engines or engines_of(settings, folder)
-    kept = Kept(
-        folder,
-        metadata_of(settings),
-        *arriving_of(settings, folder, engines.temp),
-        RejectFiles(folder / "pools"),
-    )
+    arriving = arriving_of(settings, folder, engines.temp)
+    kept = Kept(**vars(arriving), folder=folder, metadata=metadata_of(settings))
     _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables, settings.shared)
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
     listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
@@ -242,7 +239,9 @@ def build(
     )
     pushes = _pushes(settings, kept, engines.stager, worker, loader, observe)
     tokens = _tokens(settings, kept.metadata)
-    pools = Pools(kept.metadata, engines.tables, settings.sql_rows, settings.sql_seconds, observe)
+    pools = Pools(
+        kept.metadata, engines.tables, kept.rejects, settings.sql_rows, settings.sql_seconds, observe
+    )
     services = Services(
         pushes=pushes,
         replays=Replays(
@@ -347,24 +346,48 @@ def _gauges(kept: Kept, engines: Engines, overview: Overview, worker: Callable[[
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What the data folder holds beside the lakes."""
+class Arriving:
+    """Where chunks wait, raw and staged, where uploads become some, and what could not be stored."""
+
+    chunks: ChunkStore
+    parts: PartStore
+    staged: StagedFiles
+    rejects: RejectFiles
+
+
+@dataclass(frozen=True)
+class Kept(Arriving):
+    """What an installation keeps beside the lakes."""
 
     folder: Path
     metadata: Metadata
-    chunks: ChunkStore
-    staged: StagedFiles
-    rejects: RejectFiles
 
     def pool_ids(self) -> Sequence[str]:
         return [pool.id for pool in self.metadata.pools.list()]
 
 
-def arriving_of(settings: Settings, folder: Path, temp: Path) -> tuple[ChunkStore, StagedFiles]:
-    """Where chunks wait, raw and staged."""
-    free = settings.min_free_disk_bytes
+def arriving_of(settings: Settings, folder: Path, temp: Path) -> Arriving:
+    """In the folder, or in a store of objects. Raises CannotStart."""
+    free, pools = settings.min_free_disk_bytes, folder / "pools"
     if not settings.storage_url:
-        return DiskChunks(folder / "chunks", min_free_bytes=free), StagingFolder(folder / "pools")
+        return Arriving(
+            DiskChunks(folder / "chunks", min_free_bytes=free),
+            DiskParts(folder / "uploads", min_free_bytes=free),
+            StagingFolder(pools),
+            RejectFolders(pools),
+        )
+    objects = objects_of(settings)
+    uploads = min(32, max(4, settings.max_uploads // 8))
+    return Arriving(
+        S3Chunks(objects, temp / "chunks", min_free_bytes=free, uploads=uploads),
+        S3Parts(objects, temp / "uploads", _locks_of_uploads(settings), min_free_bytes=free, uploads=uploads),
+        StagedObjects(objects, temp / "staged"),
+        RejectObjects(objects, temp / "rejects", pools),
+    )
+
+
+def objects_of(settings: Settings) -> Objects:
+    """The store of storage_url, which answers. Raises CannotStart."""
     try:
         objects = Objects(settings.storage_url, settings.storage_access)
         next(objects.found("chunks"), None)  # or it would be the first client who hears of it
@@ -372,9 +395,14 @@ def arriving_of(settings: Settings, folder: Path, temp: Path) -> tuple[ChunkStor
         raise CannotStart(str(error)) from error
     except StorageUnreachable as error:
         raise CannotStart(f"The store of storage_url cannot be used: {error.__cause__}") from error
-    uploads = min(32, max(4, settings.max_uploads // 8))
-    chunks = S3Chunks(objects, temp / "chunks", min_free_bytes=free, uploads=uploads)
-    return chunks, StagedObjects(objects, temp / "staged")
+    return objects
+
+
+def _locks_of_uploads(settings: Settings) -> LocksOfOneConnection:
+    try:
+        return LocksOfOneConnection(settings.database_url.get_secret_value())
+    except CannotOpen as error:
+        raise CannotStart(str(error)) from error
 
 
 def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: Tables, shared: bool) -> None:
@@ -449,7 +477,7 @@ def _pushes(
 def _uploads(settings: Settings, kept: Kept, pushes: Pushes) -> Uploads:
     return Uploads(
         kept.metadata,
-        DiskParts(kept.folder / "uploads", min_free_bytes=settings.min_free_disk_bytes),
+        kept.parts,
         pushes,
         most=settings.max_unfinished_uploads,
         keep=timedelta(hours=settings.upload_hours),

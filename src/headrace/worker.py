@@ -49,7 +49,7 @@ from headrace.observing import (
     seconds_since,
     unheard,
 )
-from headrace.rejected import RejectFiles
+from headrace.rejectfiles import RejectFiles
 from headrace.staged import StagedFiles
 from headrace.staging import Stager, StageTask
 from headrace.tables import TableEngine, table_to_change
@@ -152,6 +152,7 @@ class Staging:
                 report = self.stager.stage(task)
             if not aside:
                 self.folder.publish(job.pool_id, job.id, chunk.id)
+                self.rejects.publish(chunk)
             return report
         except HeadraceError:
             raise
@@ -360,6 +361,8 @@ class Worker:
         for pool_id, job_id in staged:
             if job_id not in alive:
                 folder.drop(pool_id, job_id)
+        known = [pool.id for pool in self._metadata.pools.list()]
+        self._staging.rejects.sweep(known, older_s=SETTLED_S if self._shared else 0)
 
     def _sweep_failed(self) -> None:
         """Chunks that were kept for a retry, and long enough; of a job that nobody knows yet, none."""

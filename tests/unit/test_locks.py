@@ -14,19 +14,16 @@ import pytest
 
 from headrace.errors import Busy
 from headrace.locks import Locks, LocksOfProcess
-from headrace.metadata.advisory import AdvisoryLocks
+from headrace.metadata.advisory import AdvisoryLocks, LocksOfOneConnection
 from headrace.tables.writer import Writer
 from postgres import Postgres
 
 
 @pytest.fixture
 def locks(database: Path | str) -> Iterator[Locks]:
-    if isinstance(database, Path):
-        yield LocksOfProcess()
-        return
-    advisory = AdvisoryLocks(database)
-    yield advisory
-    advisory.close()
+    made: Locks = LocksOfProcess() if isinstance(database, Path) else AdvisoryLocks(database)
+    yield made
+    made.close()
 
 
 def test_one_has_it(locks: Locks) -> None:
@@ -117,3 +114,30 @@ def test_a_lock_may_be_lost(postgres: Postgres) -> None:
     assert again
     again.release()
     locks.close()
+
+
+def test_locks_on_one_connection(postgres: Postgres) -> None:
+    url = postgres.schema()
+    one, other, alone = LocksOfOneConnection(url), LocksOfOneConnection(url), AdvisoryLocks(url)
+    held = [one.take("upload", name) for name in "ab"]
+    assert held[0] and held[1]
+    for locks in (one, other, alone):
+        assert locks.take("upload", "a") is None
+    held[0].release()
+    again = other.take("upload", "a")
+    assert again and one.take("upload", "a") is None
+    held[0].release()
+    assert one.take("upload", "a") is None, "released once more it is nobody else's"
+    holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    for (pid,) in set(postgres.run(holders)):
+        postgres.run(f"SELECT pg_terminate_backend({pid})")
+    for lost in (held[1], again):
+        with pytest.raises(Busy):
+            lost.check()
+    taken = one.take("upload", "b")
+    assert taken
+    held[1].release()
+    taken.check()
+    assert other.take("upload", "b") is None, "who lost it does not release what is somebody else's"
+    for locks in (one, other, alone):
+        locks.close()

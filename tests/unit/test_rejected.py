@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from pathlib import Path
 
 import pytest
 
@@ -26,7 +25,7 @@ from headrace.model import (
     StageReport,
     now,
 )
-from headrace.rejected import Number, RejectFiles, Teller, as_csv, marked, sum_of_cuts, values_of
+from headrace.rejected import Number, Teller, as_csv, marked, sum_of_cuts, values_of
 
 AT = now()
 JOB = Job("j", "p", PushSpec("t", csv=CsvOptions(separator=";")), JobStatus.DONE, AT, AT)
@@ -49,46 +48,6 @@ def row(line: int, **values: object) -> Reject:
 
 def record(line: int, raw: str) -> Reject:
     return Reject(line, None, None, "1 fields instead of 2", "too-few-fields", raw)
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> RejectFiles:
-    return RejectFiles(tmp_path)
-
-
-def write(files: RejectFiles, chunk: Chunk, *rejects: Reject) -> None:
-    path = files.path(chunk)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(vars(r)) + "\n" for r in rejects))
-
-
-# -- files ---------------------------------------------------------------------------------------------
-
-
-def test_files_are_read_in_pages_over_all_chunks(files: RejectFiles, tmp_path: Path) -> None:
-    one, none, two = chunk(1), chunk(2), chunk(3)
-    found = [record(n, str(n)) for n in range(5)]
-    write(files, one, *found[:3])
-    write(files, two, *found[3:])
-    assert list(files.of(one)) == found[:3]
-    assert list(files.of(none)) == []
-    pages = [(1, 1), (2, 2), (None, 3), (10, 5)]
-    assert [
-        [(c.number, r.line) for c, r in files.page([one, none, two], limit=limit, offset=offset)]
-        for limit, offset in pages
-    ] == [[(1, 1)], [(1, 2), (3, 3)], [(3, 3), (3, 4)], []]
-    assert files.path(one) == tmp_path / "p" / "rejects" / "job_id=j" / "1.ndjson"
-    for _ in range(2):
-        files.drop("p", "j")
-        assert list(files.of(one)) == []
-
-
-def test_files_of_an_older_version_are_taken_over(files: RejectFiles, tmp_path: Path) -> None:
-    old = tmp_path / "c1.rejects.ndjson"
-    old.write_text('{"line": 2, "column": null, "value": null, "expected": "x", "code": "y", "raw": "z"}\n')
-    files.adopt(old, chunk(1))
-    assert list(files.of(chunk(1))) == [Reject(2, None, None, "x", "y", "z")]
-    assert not old.exists()
 
 
 def test_values_are_text_as_it_was_sent() -> None:

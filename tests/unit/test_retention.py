@@ -24,7 +24,7 @@ from headrace.model import (
     Upload,
     now,
 )
-from headrace.rejected import RejectFiles
+from headrace.rejectfiles import RejectFolders
 from headrace.retention import Keeping, Kind, Retention
 from headrace.tables import TableEngine
 
@@ -52,7 +52,7 @@ class Versions:
 class House:
     def __init__(self, folder: Path, database: Path | str) -> None:
         self.metadata = Metadata(database)
-        self.rejects = RejectFiles(folder / "pools")
+        self.rejects = RejectFolders(folder / "pools")
         self.versions = Versions()
         self.entries: list[AuditEntry] = []
 

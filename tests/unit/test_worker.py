@@ -46,7 +46,7 @@ from headrace.model import (
     now,
 )
 from headrace.observing import LeaseLost, NotStaged, Observation, Postponed, Recovered, Staged
-from headrace.rejected import RejectFiles
+from headrace.rejectfiles import RejectFolders
 from headrace.staged import StagingFolder
 from headrace.staging import StageTask
 from headrace.worker import SETTLED_S, Staging, Worker
@@ -127,7 +127,7 @@ class Shop:
         self.metadata = Metadata(shutil.copy(fresh, folder / "metadata.sqlite"))
         self.chunks = DiskChunks(folder / "chunks", min_free_bytes=0)
         self.folder = StagingFolder(folder / "pools")
-        self.rejects = RejectFiles(folder / "pools")
+        self.rejects = RejectFolders(folder / "pools")
         self.stager, self.tables, self.undos = Stager(), Tables(), Undos()
         self.loader = Loader(self.metadata, self.chunks, self.folder)
         self.locks = LocksOfProcess()

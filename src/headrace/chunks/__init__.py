@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -74,37 +76,60 @@ class PartFile(Protocol):
         """Append to it. Raises DiskFull; what was written before stays."""
 
     def keep(self) -> int:
-        """Make durable what has come, and close; answers how much that is. Raises DiskFull."""
+        """Make durable what has come, and close; answers how much that is of the upload.
 
-    def take_back(self, size: int) -> None:
-        """Keep no more than so many bytes, durably, and close."""
+        Raises DiskFull, StorageUnreachable: of the part some may have been kept, from its beginning.
+        """
+
+    def take_back(self) -> None:
+        """Keep nothing of what was written here, durably, and close."""
 
 
 class PartLock(Protocol):
+    def check(self) -> None:
+        """Raises Busy if the upload may be somebody else's by now."""
+
     def release(self) -> None:
         """Once; the end of the process does it, too."""
 
 
+@dataclass(frozen=True)
+class Come:
+    """What has come of an upload: so many bytes, the last of them then."""
+
+    bytes: int
+    at: datetime
+
+
 class PartStore(Protocol):
-    """Where uploads lie that come in parts, until they are chunks."""
+    """Where uploads lie that come in parts, until they are chunks.
+
+    Each method may raise StorageUnreachable where it is a store of objects.
+    """
 
     def begin(self, job_id: str, upload_id: str) -> None:
-        """An empty file. Raises DiskFull below the watermark."""
+        """One of which nothing has come. Raises DiskFull below the watermark."""
 
     def open(self, job_id: str, upload_id: str) -> PartFile:
-        """Raises DiskFull below the watermark, FileNotFoundError."""
+        """For who has its lock. Raises DiskFull below the watermark, FileNotFoundError."""
 
     def lock(self, job_id: str, upload_id: str) -> PartLock:
         """Nobody else of any process has it; what is not there is nobody's. Raises UploadLocked."""
 
-    def path(self, job_id: str, upload_id: str) -> Path:
-        """Where its bytes can be read; the size of the file is the truth about what has come."""
+    def come(self, job_id: str, upload_id: str) -> Come:
+        """The truth about what has come. Raises FileNotFoundError."""
+
+    def reading(self, job_id: str, upload_id: str) -> AbstractContextManager[Path]:
+        """A file with the bytes that have come. Raises FileNotFoundError, DiskFull."""
 
     def cut(self, job_id: str, upload_id: str, size: int) -> None:
-        """Keep no more than so many bytes, durably."""
+        """Keep no more than so many bytes, durably; for who has its lock."""
 
     def drop(self, job_id: str, upload_id: str) -> None:
         """Forget it. May be repeated."""
 
     def sweep(self, upload_ids: Collection[str], *, older_s: float = 0.0) -> None:
         """Forget all but these; ``older_s`` as with chunks."""
+
+    def close(self) -> None:
+        """Let go of everything."""

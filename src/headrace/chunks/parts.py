@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
+from headrace.chunks import Come
 from headrace.chunks.disk import is_older, translated
 from headrace.durable import sync
 from headrace.errors import DiskFull, UploadLocked
@@ -46,8 +48,21 @@ class DiskParts:
     def path(self, job_id: str, upload_id: str) -> Path:
         return self._root / job_id / upload_id
 
+    def come(self, job_id: str, upload_id: str) -> Come:
+        found = self.path(job_id, upload_id).stat()
+        return Come(found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    @contextmanager
+    def reading(self, job_id: str, upload_id: str) -> Iterator[Path]:
+        yield self.path(job_id, upload_id)
+
     def cut(self, job_id: str, upload_id: str, size: int) -> None:
-        OpenPart(self.path(job_id, upload_id)).take_back(size)
+        handle = os.open(self.path(job_id, upload_id), os.O_WRONLY)
+        try:
+            os.ftruncate(handle, min(size, os.fstat(handle).st_size))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
     def drop(self, job_id: str, upload_id: str) -> None:
         path = self.path(job_id, upload_id)
@@ -59,6 +74,9 @@ class DiskParts:
         for path in list(self._root.glob("*/*")):
             if path.name not in upload_ids and is_older(path, older_s):
                 self.drop(path.parent.name, path.name)
+
+    def close(self) -> None:
+        pass
 
     def _refuse_when_full(self) -> None:
         if shutil.disk_usage(self._root).free < self._min_free_bytes:
@@ -83,6 +101,9 @@ class FileLock:
             os.close(handle)
             raise
 
+    def check(self) -> None:
+        """It cannot be lost."""
+
     def release(self) -> None:
         if self._handle is not None:
             os.close(self._handle)
@@ -93,6 +114,7 @@ class OpenPart:
 
     def __init__(self, path: Path) -> None:
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._begins = os.fstat(self._handle).st_size
 
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -111,9 +133,9 @@ class OpenPart:
         finally:
             os.close(self._handle)
 
-    def take_back(self, size: int) -> None:
+    def take_back(self) -> None:
         try:
-            os.ftruncate(self._handle, size)
+            os.ftruncate(self._handle, self._begins)
             os.fsync(self._handle)
         finally:
             os.close(self._handle)

@@ -4,26 +4,24 @@ The last piece makes a chunk of them: its name ends with ``.end``, and it is wri
 there. Pieces without one are of something that never was whole, and are swept as such. (The parts of S3's own
 multipart uploads are in no list of objects, and in many stores they cannot be joined on a condition.)
 
-What comes is written to a file of this process first, so that a slow store keeps no client waiting in the
-middle of a request, and no chunk stands in memory; who looks into a chunk finds it there.
+What comes is written to a file of this process first (``pieces.py``); who looks into a chunk finds it there.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from headrace.chunks.disk import translated
+from headrace.chunks.pieces import PIECE_BYTES, Pieces
 from headrace.errors import DiskFull, StorageUnreachable
 from headrace.model import Chunk
 from headrace.objects import Found, Objects
 
-PIECE_BYTES = 8 << 20
 _END = ".end"
 _ROOT = "chunks"
 
@@ -105,47 +103,24 @@ class IncomingObject:
     ) -> None:
         self._objects = objects
         self._place = place
-        self._path = file
-        self._threads = threads
-        self._piece_bytes = piece_bytes
-        self._file = file.open("xb", buffering=0)
-        self._size = 0
-        self._going: list[Future[None]] = []
+        self._pieces = Pieces(file, threads, piece_bytes, self._send)
 
     def write(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                written = self._file.write(view)
-                self._size += written
-                view = view[written:]
-        except OSError as error:
-            raise translated(error) from error
-        while self._size - len(self._going) * self._piece_bytes > self._piece_bytes:  # one stays: the last
-            self._going.append(self._threads.submit(self._send, len(self._going)))
+        self._pieces.write(data)
 
-    def _send(self, number: int, end: str = "") -> None:
-        with self._path.open("rb") as file:
-            file.seek(number * self._piece_bytes)
-            data = file.read(self._piece_bytes)
+    def _send(self, number: int, data: bytes, end: str = "") -> None:
         self._objects.put(f"{self._place}/{number:05}{end}", data)
 
     def keep(self) -> Path:
-        self._file.close()
-        for piece in self._going:
-            piece.result()
-        self._send(len(self._going), _END)
-        return self._path
+        self._send(*self._pieces.last(), _END)
+        return self._pieces.path
 
     def release(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        self._pieces.release()
 
     def discard(self) -> None:
         self.release()
-        for piece in self._going:
-            piece.cancel()
-        wait(self._going)  # or one would come after all was deleted
+        self._pieces.call_back()  # or one would come after all was deleted
         with suppress(StorageUnreachable):  # what stays is swept
             self._objects.delete([found.key for found in self._objects.found(self._place)])
 

@@ -17,7 +17,8 @@ from headrace.console.rendering import see
 from headrace.errors import NotFound
 from headrace.model import CsvOptions, Job, JobStatus, Permission
 from headrace.permissions import effective
-from headrace.rejected import Alike, Reason, ToldReject
+from headrace.rejected import Reason, ToldReject
+from headrace.rejectfiles import Alike
 from headrace.replays import Corrections
 from headrace.retries import as_it_was, retryable
 from headrace.web.context import Asking, Offset, Use

@@ -56,6 +56,7 @@ from headrace.settings import Engine, ExecuteLimits, Settings, StringProfile
 from headrace.staged import StagedFiles, StagedObjects, StagingFolder
 from headrace.staging import Stager
 from headrace.tables.catalogs import Catalogs
+from headrace.tables.datafolders import DataFolders
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
@@ -507,6 +508,7 @@ def tables_of(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, lo
         temp=temp,
         locks=locks,
         catalogs=catalogs_of(settings, folder / "pools"),
+        data=DataFolders(folder / "pools"),
         sandbox=sandbox,
         keep_versions_days=settings.keep_versions_days,
         upkeep_loads=settings.upkeep_loads,

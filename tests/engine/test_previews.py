@@ -111,7 +111,7 @@ def changes(outlook: Outlook) -> list[tuple[TableChange, dict[str, tuple[str, st
 
 def files_of(parts: Parts, loads: Loads) -> set[Path]:
     """The files of the pool but SQLite's own."""
-    pool = parts.tables.files(loads.pool).data.parent
+    pool = parts.tables.files(loads.pool).rejects.parent
     return {p for p in pool.rglob("*") if p.is_file() and "catalog.sqlite" not in p.name}
 
 

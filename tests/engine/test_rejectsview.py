@@ -54,7 +54,7 @@ def ask(sandbox: Sandbox, lake: Lake, sql: str, *tables: TableRef) -> list[list[
 
 
 def fill(lake: Lake) -> None:
-    pool = lake.files.data.parent
+    pool = lake.files.rejects.parent
     write(pool, "job-1", 1, Reject(2, "a", "x", "INTEGER", "value-does-not-fit", '{"a":"x"}', 10))
     write(pool, "job-1", 12, Reject(3, "a", None, "INTEGER", "value-does-not-fit", '{"a":"y"}'))
     write(pool, "1", 1, Reject(2, None, None, "1 fields instead of 2", "too-few-fields", "z\né"))
@@ -76,7 +76,7 @@ def test_rows_of_all_jobs(sandbox: Sandbox, lake: Lake) -> None:
 def test_a_row_of_a_mebibyte(sandbox: Sandbox, lake: Lake) -> None:
     """Quotes within quotes within JSON are the longest it can get."""
     raw = json.dumps({"a": '"\\' * (1 << 18)})
-    write(lake.files.data.parent, "job", 1, Reject(2, "a", "x", "", "value-does-not-fit", raw))
+    write(lake.files.rejects.parent, "job", 1, Reject(2, "a", "x", "", "value-does-not-fit", raw))
     assert ask(sandbox, lake, "SELECT length(raw) FROM rejects") == [[len(raw)]]
 
 

@@ -28,6 +28,7 @@ from headrace.errors import Conflict, Draining, NotFound, QueryCancelled, QueryR
 from headrace.model import TableRef
 from headrace.tables import reading
 from headrace.tables import sandbox as module
+from headrace.tables.datafolders import DataFolder
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Answer, ExportFormat, Sandbox
 from headrace.tables.sqlitecatalogs import SqliteCatalog
@@ -55,14 +56,18 @@ def extensions() -> None:
         import_extension(extension)
 
 
-def new_lake(folder: Path) -> Lake:
+def files_in(folder: Path) -> LakeFiles:
     catalog = SqliteCatalog(folder / "catalog.sqlite")
-    files = LakeFiles(catalog, folder / "data")
-    files.data.mkdir(parents=True)
+    return LakeFiles(catalog, DataFolder(folder / "data"), folder / "rejects")
+
+
+def new_lake(folder: Path) -> Lake:
+    files, catalog = files_in(folder), SqliteCatalog(folder / "catalog.sqlite")
+    files.data.make()
     writer = duckdb.connect(config={"threads": "1"})
     writer.execute(
         f"LOAD ducklake; LOAD sqlite_scanner; ATTACH 'ducklake:sqlite:{catalog.path}' AS lake "
-        f"(DATA_PATH '{files.data}/', META_JOURNAL_MODE 'WAL'); USE lake"
+        f"(DATA_PATH '{files.data.place}', META_JOURNAL_MODE 'WAL'); USE lake"
     )
     return Lake(files, catalog.path, writer)
 
@@ -193,7 +198,7 @@ def test_sees_every_commit_at_once(shared: Sandbox, lake: Lake) -> None:
 
 
 def test_lake_that_is_not_there_yet_and_lake_made_anew(shared: Sandbox, tmp_path: Path) -> None:
-    files = LakeFiles(SqliteCatalog(tmp_path / "pool" / "catalog.sqlite"), tmp_path / "pool" / "data")
+    files = files_in(tmp_path / "pool")
     assert shared.query(files, [], "SELECT 1", max_rows=1, seconds=20).rows == [[1]]
     for value in ("first", "second"):
         made = new_lake(tmp_path / "pool")
@@ -247,7 +252,7 @@ def test_refusals_are_clean(ask, lake: Lake, sql: str, said: str) -> None:
     with pytest.raises(QueryRefused) as refusal:
         ask(sql)
     assert said in refusal.value.message
-    for leak in ("LINE 1", "Did you mean", "Candidate", str(lake.files.data), "lake."):
+    for leak in ("LINE 1", "Did you mean", "Candidate", lake.files.data.place, "lake."):
         assert leak not in refusal.value.message
 
 
@@ -318,7 +323,7 @@ def test_a_query_can_be_cancelled_while_it_runs_and_while_it_waits(ask, shared: 
     with pytest.raises(NotFound):
         shared.cancel(lake.files, "runs")
     with pytest.raises(NotFound):
-        shared.cancel(LakeFiles(None, Path("another")), "waits")
+        shared.cancel(files_in(Path("another")), "waits")
     assert ask("SELECT 1", query_id="runs").rows == [[1]]
 
 
@@ -449,13 +454,14 @@ import sys
 from pathlib import Path
 from threading import Thread
 from time import sleep
+from headrace.tables.datafolders import DataFolder
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sqlitecatalogs import SqliteCatalog
 from headrace.tables.sandbox import Sandbox
 
 if __name__ == "__main__":
     sandbox = Sandbox(processes=2, memory_mb=256)
-    files = LakeFiles(SqliteCatalog(Path("none")), Path("none"))
+    files = LakeFiles(SqliteCatalog(Path("none")), DataFolder(Path("none")), Path("none"))
     sandbox.query(files, [], "SELECT 1", max_rows=1, seconds=60)
     # from a thread of its own, as requests come; the first child is busy with it or idle
     Thread(target=lambda: sandbox.query(files, [], sys.argv[1], max_rows=1, seconds=600), daemon=True).start()

@@ -18,7 +18,7 @@ def stored(lake: Lake) -> StoredTable:
 
 def on_disk(lake: Lake) -> int:
     """Bytes of all files of the pool's tables; those of our own books are no table's."""
-    data: Path = lake.tables.files(lake.pool).data
+    data = Path(lake.tables.files(lake.pool).data.place)
     return sum(path.stat().st_size for path in data.rglob("*.parquet") if "headrace" not in path.parts)
 
 

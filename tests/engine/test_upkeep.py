@@ -30,6 +30,7 @@ from headrace.model import (
 )
 from headrace.tables import Load
 from headrace.tables.catalog import table_name
+from headrace.tables.datafolders import DataFolders
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.upkeep import _small
@@ -165,6 +166,7 @@ def engines(disk: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[fl
                 temp=root / "temp",
                 locks=LocksOfProcess(),
                 catalogs=catalogs(database(request.param, request), root / "pools"),
+                data=DataFolders(root / "pools"),
                 sandbox=sandbox,
                 keep_versions_days=keep_days,
                 upkeep_loads=loads,
@@ -377,7 +379,7 @@ def test_versions_are_kept_to_the_minute_and_files_for_an_hour(
 
 
 def files_of(lake: Lake) -> set[Path]:
-    return set(lake.tables.files(lake.pool).data.rglob("*.parquet"))
+    return set(Path(lake.tables.files(lake.pool).data.place).rglob("*.parquet"))
 
 
 def test_nothing_that_is_needed_leaves_the_disk(new_lake: NewLake) -> None:
@@ -474,7 +476,7 @@ def test_receipts_do_not_become_ever_more_files(new_lake: NewLake) -> None:
     for n in range(6):
         lake.push(K_V, [(n, "x")], keys=("k",))
         lake.maintain()
-    folder = lake.tables.files(lake.pool).data / "headrace"
+    folder = Path(lake.tables.files(lake.pool).data.place) / "headrace"
     with lake.tables._cursor(lake.pool) as (cursor, attached):
         found = cursor.execute(f"FROM ducklake_list_files('{attached.alias}', 'loads', schema => 'headrace')")
         assert len(found.fetchall()) < 3 < len(list(folder.rglob("*.parquet")))

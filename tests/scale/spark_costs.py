@@ -22,6 +22,7 @@ import psutil
 from headrace.locks import LocksOfProcess
 from headrace.model import DATETIME, INTEGER, STRING, Column, JobType, TableRef, decimal
 from headrace.tables import Load, TableEngine
+from headrace.tables.datafolders import DataFolders
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.sqlitecatalogs import SqliteCatalogs
@@ -61,6 +62,7 @@ def _lake(folder: Path) -> Iterator[tuple[TableEngine, Seconds]]:
         temp=folder / "temp",
         locks=LocksOfProcess(),
         catalogs=SqliteCatalogs(folder / "lake" / "pools"),
+        data=DataFolders(folder / "lake" / "pools"),
         sandbox=sandbox,
         keep_versions_days=7,
         upkeep_loads=25,

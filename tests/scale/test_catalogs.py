@@ -23,6 +23,7 @@ from headrace.server import run
 from headrace.settings import CatalogPlace, Settings
 from headrace.tables import Load
 from headrace.tables.catalogs import Catalogs
+from headrace.tables.datafolders import DataFolders
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
@@ -57,6 +58,7 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
                     temp=temp,
                     locks=LocksOfProcess(),
                     catalogs=PostgresCatalogs(url),
+                    data=DataFolders(tmp_path / "pools"),
                     sandbox=sandbox,
                     keep_versions_days=7.0,
                     upkeep_loads=2,
@@ -109,6 +111,23 @@ def test_whoever_lost_its_lock_commits_nothing(postgres: Postgres, opened: Opene
     assert receipt == early.tables.receipt(early.pool, "theirs")
     assert [row[:2] for row in late.rows()] == [(0, "before"), (1, "once")]
     assert len(late.versions()) == 2
+
+
+def test_a_try_that_fails_takes_no_file_of_one_whose_commit_may_still_arrive(
+    postgres: Postgres, opened: Opened
+) -> None:
+    late, next_try = opened(postgres.database(), 2)
+    rows = [(1, "once")]
+
+    def lost() -> None:
+        raise Taken
+
+    def mine() -> None:
+        with pytest.raises(Taken):
+            next_try.tables.load(next_try.pool, replace(a_load(next_try, lost, rows), fence=2))
+
+    late.tables.load(late.pool, a_load(late, mine, rows))
+    assert [row[:2] for row in late.rows()] == rows
 
 
 def test_another_commit_in_between_is_a_conflict_that_is_tried_again(

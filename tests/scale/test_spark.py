@@ -42,6 +42,7 @@ from headrace.model import (
     decimal,
 )
 from headrace.tables import ExportFormat, Load, Preview, TableEngine
+from headrace.tables.datafolders import DataFolders
 from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.icebergstate import ROW
 from headrace.tables.sandbox import Sandbox
@@ -256,6 +257,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckLakeTables]:
         temp=folder / "temp",
         locks=LocksOfProcess(),
         catalogs=SqliteCatalogs(folder / "pools"),
+        data=DataFolders(folder / "pools"),
         sandbox=sandbox,
         keep_versions_days=7.0,
         upkeep_loads=25,

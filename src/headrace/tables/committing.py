@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from uuid import uuid4
 
 import duckdb
 
 from headrace.crashpoints import crash_point
 from headrace.tables.catalog import Lake
-from headrace.tables.written import sync_files, synced
+from headrace.tables.lakedata import ATTEMPTS, LakeData
+
+
+def new_attempt(lake: Lake, name: str) -> str:
+    """A folder that no other try ever has: a COMMIT that nobody answered may still arrive."""
+    return f"{lake.files.data.place}{ATTEMPTS}/{name}-{uuid4().hex[:12]}"
 
 
 @contextmanager
 def one_snapshot(
-    cursor: duckdb.DuckDBPyConnection, lake: Lake, attempt: Path, last_check: Callable[[], None]
+    cursor: duckdb.DuckDBPyConnection, lake: Lake, attempt: str, last_check: Callable[[], None]
 ) -> Iterator[None]:
     """``attempt`` is the folder of what is added; ``last_check`` may raise right before the commit.
 
     The engine syncs its catalog and no Parquet file, so every file that the transaction adds or writes is
-    synced here, before the commit.
+    made to survive here, before the commit.
     """
     data = lake.files.data
     cursor.execute("BEGIN")
     try:
-        with synced(data):
+        with data.written():
             yield
-        sync_files(attempt.rglob("*.parquet"), data)
+        data.settle(attempt)
         crash_point("before-commit")
         last_check()
         crash_point("committing")
     except BaseException:
         rollback(cursor)
-        shutil.rmtree(attempt, ignore_errors=True)
+        data.remove(attempt)
         raise
     try:
         cursor.execute("COMMIT")
@@ -45,11 +49,11 @@ def one_snapshot(
 
 
 @contextmanager
-def transaction(cursor: duckdb.DuckDBPyConnection, data: Path) -> Iterator[None]:
-    """Of what adds no rows; committed when all that it wrote is synced."""
+def transaction(cursor: duckdb.DuckDBPyConnection, data: LakeData) -> Iterator[None]:
+    """Of what adds no rows; committed when all that it wrote survives."""
     cursor.execute("BEGIN")
     try:
-        with synced(data):
+        with data.written():
             yield
     except BaseException:
         cursor.execute("ROLLBACK")

@@ -1,9 +1,9 @@
 """Tables in a DuckLake per pool: open Parquet files and a transactional catalog.
 
-The files are in ``<pools>/<poolId>/data/``, the catalog beside them or in a database (``catalogs``). Global
-tables live in the lake's schema
-``main``, those of a data connection in a schema named by its id, and our own bookkeeping in ``headrace``:
-``loads`` has the receipt of every committed job, in the same transaction as its rows.
+The files are in ``<pools>/<poolId>/data/`` or in a store (``lakedata``), the catalog beside them or in a
+database (``catalogs``). Global tables live in the lake's schema ``main``, those of a data connection in a
+schema named by its id, and our own bookkeeping in ``headrace``: ``loads`` has the receipt of every committed
+job, in the same transaction as its rows.
 
 Facts that this file rests on (each was measured; docs/adr/0002-ducklake.md):
 
@@ -11,7 +11,7 @@ Facts that this file rests on (each was measured; docs/adr/0002-ducklake.md):
 * two writers on one lake fail at once, and a reader of its tables beside a writer has crashed the engine
   (both share what it remembers of the schema): one lock per lake around all but what asks the bare catalog,
   held against the other processes of the installation, too;
-* the engine syncs its catalog and no Parquet file, so we do, before the commit;
+* the engine syncs its catalog and no Parquet file, so we do, before the commit (``datafolders``);
 * a constant column comes from a path part ``_CELONIS_CHANGE_DATE=<value>`` without touching the file.
 """
 
@@ -55,6 +55,7 @@ from headrace.tables.catalog import (
 from headrace.tables.catalogs import Catalog, Catalogs
 from headrace.tables.forgetting import forget_receipts
 from headrace.tables.inlining import INLINED_DELETES
+from headrace.tables.lakedata import LakesData
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.stored import stored
@@ -86,6 +87,7 @@ class DuckLakeTables:
         temp: Path,
         locks: Locks,
         catalogs: Catalogs,
+        data: LakesData,
         sandbox: Sandbox,
         keep_versions_days: float,
         upkeep_loads: int,
@@ -93,10 +95,11 @@ class DuckLakeTables:
         self._root = root
         self._locks = locks
         self._catalogs = catalogs
+        self._data = data
         self._guard = threading.Lock()
         self._lakes: dict[str, Lake] = {}
         self._upkeep = Upkeep(keep_days=keep_versions_days, loads=upkeep_loads)
-        self._engine = _engine(memory_mb, temp, catalogs)
+        self._engine = _engine(memory_mb, temp, catalogs, data)
         self._thrift = Thrift(self._engine)
         self._reader = LakeReader(self, sandbox)
         root.mkdir(parents=True, exist_ok=True)
@@ -131,12 +134,14 @@ class DuckLakeTables:
         self._let_go(pool_id)
         self._reader.forget(pool_id)
         self._catalogs.of(pool_id).drop()
+        self._data.of(pool_id).drop()
         shutil.rmtree(self._root / pool_id, ignore_errors=True)
 
     # -- what is there ---------------------------------------------------------------------------------
 
     def files(self, pool_id: str) -> LakeFiles:
-        return LakeFiles(self._catalogs.of(pool_id), self._root / pool_id / "data")
+        catalog, data = self._catalogs.of(pool_id), self._data.of(pool_id)
+        return LakeFiles(catalog, data, self._root / pool_id / "rejects")
 
     def tables(self, pool_id: str) -> Sequence[Table]:
         if not self._catalogs.of(pool_id).identity():
@@ -318,7 +323,7 @@ class DuckLakeTables:
             return self._open(pool_id, catalog)
         with self._making(pool_id):  # two at once would both make its tables
             lake = self._open(pool_id, catalog)
-        for folder in (lake.files.data.parent, self._root):  # a load syncs what is in the pool's folder
+        for folder in (self._root / pool_id, self._root):  # a load syncs what is in the pool's folder
             sync(folder)
         return lake
 
@@ -334,14 +339,14 @@ class DuckLakeTables:
 
     def _open(self, pool_id: str, catalog: Catalog) -> Lake:
         files = self.files(pool_id)
-        files.data.mkdir(parents=True, exist_ok=True)
-        files.rejects.mkdir(exist_ok=True)  # who reads the pool must see it there
+        files.data.make()
+        files.rejects.mkdir(parents=True, exist_ok=True)  # who reads the pool must see it there
         writer = Writer(self._locks, pool_id)
         lake = Lake("lake_" + pool_id.replace("-", ""), files, catalog, writer)
         cursor = self._engine.cursor()
         cursor.execute(
             f"ATTACH {catalog.attach()} AS {lake.alias} "
-            f"(DATA_PATH {literal(f'{files.data}/')}, {catalog.options()})"
+            f"(DATA_PATH {literal(files.data.place)}, {catalog.options()})"
         )
         try:
             _make_books(cursor, lake)
@@ -414,19 +419,22 @@ def _undoable() -> Iterator[None]:
         raise NotUndoable("Undoing it needs more memory than load_memory_mb.") from error
 
 
-def _engine(memory_mb: int, temp: Path, catalogs: Catalogs) -> duckdb.DuckDBPyConnection:
-    for extension in ("ducklake", catalogs.extension):
+def _engine(memory_mb: int, temp: Path, catalogs: Catalogs, data: LakesData) -> duckdb.DuckDBPyConnection:
+    extensions = ("ducklake", catalogs.extension, *data.extensions)
+    for extension in extensions:
         import_extension(extension)
     engine = duckdb.connect(
         config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
-    engine.execute(f"LOAD ducklake; LOAD {catalogs.extension}; SET enable_progress_bar=false")
+    engine.execute("; ".join(f"LOAD {extension}" for extension in extensions))
+    engine.execute("SET enable_progress_bar=false")
     engine.execute(
         f"SET memory_limit='{memory_mb}MB'; SET preserve_insertion_order=false; SET TimeZone='UTC'"
     )
     engine.execute(f"SET temp_directory={literal(str(temp / 'lake'))}")
     engine.execute(f"SET ducklake_default_data_inlining_row_limit={INLINED_DELETES}")
     catalogs.set_up(engine)
+    data.set_up(engine)
     return engine
 
 

@@ -21,6 +21,7 @@ from headrace.errors import QueryRefused
 from headrace.model import CHANGE_DATE, Column, ColumnKind, Table, TableRef
 from headrace.tables import Answer, ExportFormat
 from headrace.tables.catalog import BOOKS
+from headrace.tables.datafolders import DataFolder
 from headrace.tables.iceberg import Iceberg, IcebergTable
 from headrace.tables.icebergstate import plain
 from headrace.tables.lakefiles import LakeFiles
@@ -81,15 +82,15 @@ class MirrorReader:
             found = list(iceberg.tables(pool_id))
             files = self._files(pool_id, _folder(found))
             files.rejects.mkdir(parents=True, exist_ok=True)
-            files.data.mkdir(parents=True, exist_ok=True)
-            _bring_up_to_date(self._root / pool_id / _CATALOG, files.data, found)
+            files.data.make()
+            _bring_up_to_date(self._root / pool_id / _CATALOG, Path(files.data.place), found)
             self._known[pool_id] = files
             return files
 
     def _files(self, pool_id: str, data: Path | None) -> LakeFiles:
         pool = self._root / pool_id
         catalog = SqliteCatalog(pool / _CATALOG)
-        return LakeFiles(catalog, data or pool / "data", rejects_in=pool / "rejects")
+        return LakeFiles(catalog, DataFolder(data or pool / "data"), pool / "rejects")
 
 
 def _folder(found: Sequence[IcebergTable]) -> Path | None:

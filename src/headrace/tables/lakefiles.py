@@ -7,23 +7,40 @@ from enum import StrEnum
 from pathlib import Path
 
 from headrace.tables.catalogs import Catalog
+from headrace.tables.lakedata import LakeData
+
+
+@dataclass(frozen=True)
+class LakeSeen:
+    """What a child that reads a lake knows of it: ``data`` as its engine names it, and what it may open."""
+
+    data: str
+    folder: Path | None
+    """Of the data; None: it asks for each piece."""
+    rejects: Path
+    more: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> list[Path]:
+        """All that its engine may open, there or not."""
+        return [*([self.folder] if self.folder else []), self.rejects, *self.more]
 
 
 @dataclass(frozen=True)
 class LakeFiles:
-    """One pool's lake: its catalog, the folder of its data, and what else its readers may see."""
+    """One pool's lake: its catalog, its data, and what else its readers may see."""
 
-    catalog: Catalog | None
-    """None: nobody shall know; a child that reads has a copy."""
-    data: Path
+    catalog: Catalog
+    data: LakeData
+    rejects: Path
+    """The folder of what could not be stored."""
     more: tuple[Path, ...] = ()
-    rejects_in: Path | None = None
-    """None: beside the data."""
 
-    @property
-    def rejects(self) -> Path:
-        """The folder of what could not be stored, beside the lake."""
-        return self.rejects_in or self.data.parent / "rejects"
+    def seen(self) -> LakeSeen:
+        served = self.data.served
+        return LakeSeen(
+            served.place if served else self.data.place, self.data.folder, self.rejects, self.more
+        )
 
 
 class Wall(StrEnum):

@@ -26,7 +26,7 @@ from headrace.conversion import literal, quoted
 from headrace.errors import QueryRefused, QueryTooLong
 from headrace.model import TableRef
 from headrace.tables import Answer, rejectsview, sqlgate
-from headrace.tables.lakefiles import LakeFiles, Wall
+from headrace.tables.lakefiles import LakeSeen, Wall
 
 MAX_ANSWER_BYTES = 32 << 20
 """An answer ends early when its text grows beyond this, however few its rows: the server holds it whole."""
@@ -41,7 +41,7 @@ _ROWS_AT_ONCE = 1000
 class _Child:
     engine: duckdb.DuckDBPyConnection
     walls: frozenset[Wall]
-    lake: LakeFiles
+    lake: LakeSeen
     home: Path
     pin: int | None
     """The lake's folder stays open: none that is made anew under its name is ever taken for it."""
@@ -60,14 +60,17 @@ def start(memory_mb: int) -> None:
     sqlgate.check("SELECT 1", ())
 
 
-def open_lake(walls: frozenset[Wall], lake: LakeFiles, home: Path, exports: bool) -> None:
+def open_lake(walls: frozenset[Wall], lake: LakeSeen, home: Path, exports: bool) -> None:
     """Make this child one of the lake, for ever."""
     global _this  # noqa: PLW0603
-    _this = _Child(_engine, walls, lake, home, os.open(lake.data, os.O_PATH) if lake.data.exists() else None)
+    folder = lake.folder
+    pin = os.open(folder, os.O_PATH) if folder and folder.exists() else None
+    _this = _Child(_engine, walls, lake, home, pin)
     if (home / CATALOG).exists():
         _attach()
     if Wall.ENGINE in walls:
-        _lock([lake.data, lake.rejects, *lake.more, *([home] if exports else [])])
+        places = [lake.data, *(f"{folder}/" for folder in (lake.rejects, *lake.more))]
+        _lock([*places, *([f"{home}/"] if exports else [])])
     _rows(_engine.sql("SELECT 1, 'x', 0.5, true, now(), [1]"), 9)  # whatever is imported late comes now
     if Wall.SYSTEM in walls:
         _confine(exports)
@@ -76,9 +79,9 @@ def open_lake(walls: frozenset[Wall], lake: LakeFiles, home: Path, exports: bool
 
 def _confine(exports: bool) -> None:
     lake, home = _this.lake, _this.home
-    reads = [path for path in (lake.data, lake.rejects, home, *lake.more) if path.exists()]
+    reads = [path for path in (*lake.folders, home) if path.exists()]
     if exports:  # one of them imports late, and not much for most
-        reads += [path for path in libraries() if not lake.data.is_relative_to(path)]
+        reads += [path for path in libraries() if not (lake.folder or lake.rejects).is_relative_to(path)]
     confine(reads, [home / PIPE] if exports else [])
 
 
@@ -126,12 +129,12 @@ def _attach() -> None:
     mode = "READ_ONLY, " if Wall.ENGINE in _this.walls else ""
     _engine.execute(
         f"ATTACH {literal(f'ducklake:sqlite:{_this.home / CATALOG}')} AS lake "
-        f"({mode}DATA_PATH {literal(f'{_this.lake.data}/')}); USE lake"
+        f"({mode}DATA_PATH {literal(_this.lake.data)}); USE lake"
     )
 
 
-def _lock(folders: Sequence[Path]) -> None:
-    allowed = ", ".join(literal(f"{folder}/") for folder in folders)
+def _lock(places: Sequence[str]) -> None:
+    allowed = ", ".join(map(literal, places))
     _engine.execute(
         f"SET temp_directory = ''; SET allowed_directories = [{allowed}]; "
         "SET enable_external_access = false; SET lock_configuration = true"
@@ -176,7 +179,9 @@ _BY_THE_QUERY = (
 def _cleaned(message: str) -> str:
     """The engine's own words without guesses at other names, the query's text or anything of this server."""
     said = re.split(r"\n\s*LINE \d+:|\s*\bDid you mean\b|\s*\bCandidate ", message, maxsplit=1)[0].strip()
-    if any(str(path) in said for path in (_this.lake.data.parent, _this.home)):
+    lake = _this.lake
+    ours = (lake.data.removesuffix("/").rpartition("/")[0], str(lake.rejects.parent), str(_this.home))
+    if any(place in said for place in ours):
         return "The query cannot be run."
     return said
 

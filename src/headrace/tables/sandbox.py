@@ -15,7 +15,7 @@ import threading
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -194,7 +194,6 @@ class Sandbox:
 
     def _prepare(self, children: WarmChildren, warm: Warm, lake: LakeFiles, *, exports: bool = False) -> None:
         """The child is one of this lake, and what it has of the catalog is the newest."""
-        assert lake.catalog
         state = lake.catalog.state()
         seen: _Seen | None = warm.state
         if seen and state is not None and seen.state == state:
@@ -207,7 +206,7 @@ class Sandbox:
         if seen is None:
             if exports and not (warm.home / reading.PIPE).exists():
                 os.mkfifo(warm.home / reading.PIPE, 0o600)
-            task = (self._walls, replace(lake, catalog=None), warm.home, exports)
+            task = (self._walls, lake.seen(), warm.home, exports)
             warm.child.run(reading.open_lake, task, START_SECONDS)
         warm.state = _Seen(state, inlined | (seen.inlined if seen else frozenset()))
 
@@ -258,8 +257,10 @@ class Sandbox:
 
 def _key(lake: LakeFiles) -> Hashable:
     """A folder made anew under the same name is another lake: children hold on to the old one."""
+    if lake.data.folder is None:
+        return lake, lake.catalog.identity()
     try:
-        stat = lake.data.stat()
+        stat = lake.data.folder.stat()
     except FileNotFoundError:
         return lake, None
     return lake, (stat.st_dev, stat.st_ino)

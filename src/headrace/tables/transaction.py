@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
-from datetime import datetime
-from pathlib import Path
-from uuid import uuid4
 
 import duckdb
 
@@ -30,7 +25,7 @@ from headrace.model import (
 )
 from headrace.tables import Load, Preview, TableDiff
 from headrace.tables.catalog import BOOKS, Lake, find_table, remember, stamp_of, table_name
-from headrace.tables.committing import one_snapshot, rollback
+from headrace.tables.committing import new_attempt, one_snapshot, rollback
 from headrace.tables.inlining import rows_as_files
 
 _FEW_ROWS = 50_000
@@ -44,15 +39,17 @@ def commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Receipt
 
 
 def _commit(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load, afterwards: ExitStack) -> Receipt:
-    attempt = lake.files.data / "up" / f"{load.job_id}-{load.fence}"
-    _forget_older_attempts(attempt, load)
+    attempt = new_attempt(lake, f"{load.job_id}-{load.fence}")
     with one_snapshot(cursor, lake, attempt, load.still_mine):
-        return Transaction(cursor, lake, load, attempt, afterwards).run()
+        receipt = Transaction(cursor, lake, load, attempt, afterwards).run()
+    if load.fence > 1:
+        _forget_other_attempts(lake, load, attempt)
+    return receipt
 
 
 def rehearse(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Preview:
     """All of a load but its commit, and nothing of it stays."""
-    attempt = lake.files.data / "up" / f"preview-{uuid4().hex}"
+    attempt = new_attempt(lake, "preview")
     with ExitStack() as afterwards:
         transaction = Transaction(cursor, lake, load, attempt, afterwards)
         cursor.execute("BEGIN")
@@ -60,7 +57,7 @@ def rehearse(cursor: duckdb.DuckDBPyConnection, lake: Lake, load: Load) -> Previ
             return Preview(transaction.run(), tuple(transaction.diffs))
         finally:
             rollback(cursor)  # the engine takes along what it wrote
-            shutil.rmtree(attempt, ignore_errors=True)
+            lake.files.data.remove(attempt)
 
 
 class Transaction:
@@ -71,13 +68,16 @@ class Transaction:
         cursor: duckdb.DuckDBPyConnection,
         lake: Lake,
         load: Load,
-        attempt: Path,
+        attempt: str,
         afterwards: ExitStack,
     ) -> None:
         self._cursor = cursor
         self._afterwards = afterwards
         self._lake = lake
+        self._data = lake.files.data
         self._load = load
+        self._upserts = [str(file) for file in load.upserts]
+        self._deletes = [str(file) for file in load.deletes]
         self._attempt = attempt
         self._as_files = False
         self._logs: list[str] = []
@@ -102,48 +102,48 @@ class Transaction:
         return receipt
 
     def _apply(self, number: int, ref: TableRef) -> Receipt:
-        folder = self._attempt / str(number)
+        folder = f"{self._attempt}/{number}"
         existing = find_table(self._cursor, self._lake, ref)
         if existing is None and not self._load.makes_table:
             self.diffs.append(TableDiff(ref, None, None))
             return self._receipt(not_found=self._load.delete_rows)
         if existing is None or self._load.type is JobType.REPLACE:
             return self._replace(existing, ref, folder)
-        self._load = self._spelled_as(existing, folder)
+        self._spell_as(existing, folder)
         return self._merge(existing, folder)
 
-    def _spelled_as(self, table: Table, folder: Path) -> Load:
-        """The load with the column names of the table. Only a mirror can spell them differently."""
+    def _spell_as(self, table: Table, folder: str) -> None:
+        """Take over the column names of the table. Only a mirror can spell them differently."""
         load = self._load
         names = {c.name: (table.column(c.name) or c).name for c in load.columns}
         if all(ours == theirs for ours, theirs in names.items()):
-            return load
-        folder.mkdir(parents=True, exist_ok=True)
-        return replace(
+            return
+        self._data.make_folder(folder)
+        self._upserts = self._renamed(self._upserts, names, f"{folder}/upserts.parquet")
+        self._deletes = self._renamed(self._deletes, names, f"{folder}/deletes.parquet")
+        self._load = replace(
             load,
             columns=tuple(replace(c, name=names[c.name]) for c in load.columns),
             keys=tuple(names[key] for key in load.keys),
-            upserts=self._renamed(load.upserts, names, folder / "upserts.parquet"),
-            deletes=self._renamed(load.deletes, names, folder / "deletes.parquet"),
         )
 
-    def _renamed(self, files: Sequence[Path], names: dict[str, str], target: Path) -> tuple[Path, ...]:
+    def _renamed(self, files: Sequence[str], names: dict[str, str], target: str) -> list[str]:
         if not files:
-            return ()
+            return []
         present = [name for name, *_ in self._cursor.execute(f"DESCRIBE {_read(files)}").fetchall()]
         columns = ", ".join(f"{quoted(n)} AS {quoted(names[n])}" for n in present if n in names)
         self._cursor.execute(
-            f"COPY (SELECT {columns} FROM ({_read(files)})) TO {literal(str(target))} "
+            f"COPY (SELECT {columns} FROM ({_read(files)})) TO {literal(target)} "
             "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
         )
-        return (target,)
+        return [target]
 
-    def _replace(self, existing: Table | None, ref: TableRef, folder: Path) -> Receipt:
+    def _replace(self, existing: Table | None, ref: TableRef, folder: str) -> Receipt:
         load, ref = self._load, existing.ref if existing else ref
         self.diffs.append(TableDiff(ref, existing, load.columns, replaces=existing is not None))
         if existing is None or not self._empty(existing):
             self._create(ref)
-        self._add(ref, load.upserts, folder)
+        self._add(ref, self._upserts, folder)
         return self._receipt(inserted=load.upsert_rows, not_found=load.delete_rows)
 
     def _empty(self, table: Table) -> bool:
@@ -182,7 +182,7 @@ class Transaction:
             self._as_files = True
             self._afterwards.enter_context(rows_as_files(self._cursor, self._lake))
 
-    def _merge(self, table: Table, folder: Path) -> Receipt:
+    def _merge(self, table: Table, folder: str) -> Receipt:
         load = self._load
         columns = self._fit_columns(table)
         self.diffs.append(TableDiff(table.ref, table, columns))
@@ -191,11 +191,11 @@ class Transaction:
         keeps = load.keys and missing and load.strategy is not UpsertStrategy.UPSERT_WITH_NULLIFICATION
         name = table_name(self._lake, table.ref)
         known = bool(load.keys) and set(map(fold, load.keys)) == set(table.unique_keys)
-        upserts: Sequence[Path] = load.upserts
+        upserts = self._upserts
         if keeps and upserts:
             upserts = [self._with_kept_columns(name, upserts, missing, folder)]
-        found = self._delete(name, load.deletes, exact=known)
-        updated = self._delete(name, load.upserts, exact=known and load.unique) if load.keys else 0
+        found = self._delete(name, self._deletes, exact=known)
+        updated = self._delete(name, self._upserts, exact=known and load.unique) if load.keys else 0
         self._add(table.ref, upserts, folder)
         unique = table.unique_keys if (known and load.unique) or not load.upserts else ()
         if columns != table.columns or unique != table.unique_keys:
@@ -247,11 +247,11 @@ class Transaction:
         )
 
     def _with_kept_columns(
-        self, name: str, upserts: Sequence[Path], missing: Sequence[Column], folder: Path
-    ) -> Path:
+        self, name: str, upserts: Sequence[str], missing: Sequence[Column], folder: str
+    ) -> str:
         """The pushed rows with what the table holds in the columns that the push lacks."""
         load = self._load
-        target = _change_date_folder(folder, load.change_date) / "kept.parquet"
+        target = f"{self._change_date_folder(folder)}/kept.parquet"
         on = " AND ".join(f"t.{quoted(k)} IS NOT DISTINCT FROM s.{quoted(k)}" for k in load.keys)
         keys = ", ".join(f"t.{quoted(k)}" for k in load.keys)
         kept = ", ".join(f"t.{quoted(c.name)}" for c in missing)
@@ -262,11 +262,11 @@ class Transaction:
         )
         self._cursor.execute(
             f"COPY (SELECT s.*, {kept} FROM ({_read(upserts)}) s LEFT JOIN ({old}) t ON {on}) "
-            f"TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
+            f"TO {literal(target)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
         )
         return target
 
-    def _delete(self, name: str, files: Sequence[Path], *, exact: bool) -> int:
+    def _delete(self, name: str, files: Sequence[str], *, exact: bool) -> int:
         """Delete the rows whose key is in ``files``; answers how many rows of the files found one.
 
         ``exact``: keys are unique on both sides, so that the deleted rows are the found ones.
@@ -282,7 +282,7 @@ class Transaction:
         deleted = self._cursor.execute(f"DELETE FROM {name} t USING ({rows}) s WHERE {on}").fetchall()[0][0]
         return int(deleted) if exact else found
 
-    def _on(self, files: Sequence[Path]) -> str:
+    def _on(self, files: Sequence[str]) -> str:
         """Keys match NULL-safe; where no file has a NULL plain equality does, and it prunes."""
         nulls = _has_nulls(self._cursor, files, self._load.keys)
         return " AND ".join(
@@ -290,18 +290,21 @@ class Transaction:
             for k in self._load.keys
         )
 
-    def _add(self, ref: TableRef, files: Iterable[Path], folder: Path) -> None:
-        """Make staged files part of the table. They are linked, not moved: a failed load finds them again."""
-        target = _change_date_folder(folder, self._load.change_date)
+    def _add(self, ref: TableRef, files: Iterable[str], folder: str) -> None:
+        """Make staged files part of the table."""
+        target = self._change_date_folder(folder)
         for number, file in enumerate(files):
-            final = file if file.parent == target else target / f"{number}.parquet"
+            final = file if file.startswith(f"{target}/") else f"{target}/{number}.parquet"
             if final != file:
-                os.link(file, final)
+                self._data.take(file, final)
             self._cursor.execute(
                 f"CALL ducklake_add_data_files({literal(self._lake.alias)}, {literal(ref.name)}, "
-                f"{literal(str(final))}, schema => {literal(ref.connection_id or 'main')}, "
+                f"{literal(final)}, schema => {literal(ref.connection_id or 'main')}, "
                 f"hive_partitioning => true, allow_missing => true)"
             )
+
+    def _change_date_folder(self, folder: str) -> str:
+        return self._data.make_folder(f"{folder}/{CHANGE_DATE}={stamp_of(self._load.change_date)}")
 
     def _receipt(
         self, *, inserted: int = 0, updated: int = 0, deleted: int = 0, not_found: int = 0
@@ -319,15 +322,15 @@ class Transaction:
         )
 
 
-def _read(files: Sequence[Path], columns: Sequence[str] = ()) -> str:
-    listed = ", ".join(literal(str(file)) for file in files)
+def _read(files: Sequence[str], columns: Sequence[str] = ()) -> str:
+    listed = ", ".join(map(literal, files))
     selected = ", ".join(map(quoted, columns)) or "*"
     return f"SELECT {selected} FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
 
 
-def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], keys: Sequence[str]) -> set[str]:
+def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[str], keys: Sequence[str]) -> set[str]:
     """Folded names of the key columns that are not proved, by the files' own statistics, to hold no NULL."""
-    listed = ", ".join(literal(str(file)) for file in files)
+    listed = ", ".join(map(literal, files))
     groups = cursor.execute(f"SELECT sum(num_row_groups) FROM parquet_file_metadata([{listed}])").fetchall()
     proved = cursor.execute(
         f"SELECT path_in_schema FROM parquet_metadata([{listed}]) GROUP BY path_in_schema "
@@ -337,17 +340,8 @@ def _has_nulls(cursor: duckdb.DuckDBPyConnection, files: Sequence[Path], keys: S
     return {fold(key) for key in keys} - sure
 
 
-# -- files ---------------------------------------------------------------------------------------------
-
-
-def _change_date_folder(folder: Path, stamp: datetime) -> Path:
-    target = folder / f"{CHANGE_DATE}={stamp_of(stamp)}"
-    target.mkdir(parents=True, exist_ok=True)
-    return target
-
-
-def _forget_older_attempts(attempt: Path, load: Load) -> None:
-    """What a crashed try of the same job left: it has no receipt, so nothing refers to its files."""
-    if load.fence > 1 or attempt.exists():
-        for older in attempt.parent.glob(f"{load.job_id}-*"):
-            shutil.rmtree(older)
+def _forget_other_attempts(lake: Lake, load: Load, attempt: str) -> None:
+    """What older tries of the same job left. Only now: until this one was committed, one of them might be."""
+    for other in lake.files.data.attempts(load.job_id):
+        if other != attempt:
+            lake.files.data.remove(other)

@@ -10,14 +10,11 @@ change none of this: what is read are the versions right before and right after 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -39,7 +36,7 @@ from headrace.tables.catalog import (
     table_name,
     versions_of,
 )
-from headrace.tables.committing import one_snapshot
+from headrace.tables.committing import new_attempt, one_snapshot
 from headrace.tables.inlining import rows_as_files
 
 
@@ -57,15 +54,14 @@ def undo(
     cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str, targets: Sequence[TableRef], at: datetime
 ) -> Undoing:
     """One try: wholly or not at all. Raises NotUndoable."""
-    attempt = lake.files.data / "up" / f"undo-{job_id}"
-    shutil.rmtree(attempt, ignore_errors=True)  # of a try that a crash ended: nothing refers to its files
+    attempt = new_attempt(lake, f"undo-{job_id}")
     with ExitStack() as afterwards, one_snapshot(cursor, lake, attempt, lambda: None):
         undoer = Undoer(cursor, lake, job_id)
         steps = undoer.steps(targets)
         if not all(_has_room(lake, step) for step in steps):
             afterwards.enter_context(rows_as_files(cursor, lake))
         for number, step in enumerate(steps):
-            undoer.take(step, attempt / str(number))
+            undoer.take(step, f"{attempt}/{number}")
         undoing = Undoing(job_id, at, tuple(step.told for step in steps))
         undoer.note(undoing)
     return undoing
@@ -85,6 +81,7 @@ class Undoer:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, lake: Lake, job_id: str) -> None:
         self._cursor = cursor
         self._lake = lake
+        self._data = lake.files.data
         self._job_id = job_id
         after, receipt = snapshot_of(cursor, lake, job_id), receipt_of(cursor, lake, job_id)
         if after is None or receipt is None or not has_snapshot(cursor, lake, after - 1):
@@ -154,7 +151,7 @@ class Undoer:
 
     # -- doing it --------------------------------------------------------------------------------------
 
-    def take(self, step: Step, folder: Path) -> None:
+    def take(self, step: Step, folder: str) -> None:
         if step.then is None:
             self._cursor.execute(f"DROP TABLE {self._at(step.ref)}")
             return
@@ -166,7 +163,7 @@ class Undoer:
         if (found := self._count(step.ref)) != step.told.rows:
             raise RuntimeError(f"{found} rows after undoing {self._job_id}, not {step.told.rows}")
 
-    def _change_rows(self, step: Step, folder: Path) -> None:
+    def _change_rows(self, step: Step, folder: str) -> None:
         # whole files go; inlined, each of their rows would be noted
         inlined = _has_room(self._lake, step)  # else it is so already
         with rows_as_files(self._cursor, self._lake) if inlined else nullcontext():
@@ -181,12 +178,12 @@ class Undoer:
             )
             self._add(step.ref, self._copied(step, deleted, folder))
 
-    def _rebuild(self, step: Step, folder: Path) -> None:
+    def _rebuild(self, step: Step, folder: str) -> None:
         files = self._files(step)
         added = [
-            self._linked(path, folder / str(number))
+            self._linked(path, f"{folder}/{number}")
             if whole
-            else self._copied(step, rows, folder / str(number))
+            else self._copied(step, rows, f"{folder}/{number}")
             for number, (path, whole, rows) in enumerate(files)
         ]
         columns = ", ".join(f"{quoted(name)} {type}" for name, type in step.columns)
@@ -194,18 +191,18 @@ class Undoer:
         for path in added:
             self._add(step.ref, path)
 
-    def _files(self, step: Step) -> list[tuple[Path, bool, str]]:
+    def _files(self, step: Step) -> list[tuple[str, bool, str]]:
         """The files of then in the order of their rows: the path, whether it is whole, its rows."""
         rows = self._at(step.ref, self._before)
         if any(fold(name) in ("filename", "rowid") for name, _ in step.columns):
-            return [(Path(), False, rows)] if step.told.rows else []  # ours hide the engine's own
+            return [("", False, rows)] if step.told.rows else []  # ours hide the engine's own
         found = self._rows(
             f"SELECT filename, count(*), min(rowid), max(rowid) FROM {rows} GROUP BY 1 ORDER BY 3"
         )
         if any(last >= first for (*_, last), (*_, first, _) in pairwise(found)):
-            return [(Path(), False, rows)]  # upkeep has mixed them, and their order tells which row is newer
+            return [("", False, rows)]  # upkeep has mixed them, and their order tells which row is newer
         return [
-            (Path(name), self._is_whole(name, count, step), f"{rows} WHERE filename = {literal(name)}")
+            (name, self._is_whole(name, count, step), f"{rows} WHERE filename = {literal(name)}")
             for name, count, _, _ in found
         ]
 
@@ -216,33 +213,30 @@ class Undoer:
         columns = {(name, type) for name, type, *_ in self._rows(read)}
         return counted[0][0] == rows and columns <= set(step.columns)
 
-    def _linked(self, path: Path, folder: Path) -> Path:
+    def _linked(self, path: str, folder: str) -> str:
         """The same bytes under a name of their own: the old one goes when its version is no longer kept."""
-        constant = path.parent.name if path.parent.name.startswith(f"{CHANGE_DATE}=") else ""
-        target = folder / constant / "0.parquet"
-        target.parent.mkdir(parents=True)
-        os.link(path, target)
+        parent = f"{folder}/{_folder_of(path)}" if _has_constant(path) else folder
+        target = f"{self._data.make_folder(parent)}/0.parquet"
+        self._data.take(path, target)
         return target
 
-    def _copied(self, step: Step, rows: str, folder: Path) -> Path:
-        folder.mkdir(parents=True)
-        target = folder / "0.parquet"
+    def _copied(self, step: Step, rows: str, folder: str) -> str:
+        target = f"{self._data.make_folder(folder)}/0.parquet"
         columns = ", ".join(quoted(name) for name, _ in step.columns)
         hidden = any(fold(name) == "rowid" for name, _ in step.columns)
         # the order of arrival says which of two rows is the newer
         order = "" if hidden else " ORDER BY rowid"
         self._cursor.execute(
-            f"COPY (SELECT {columns} FROM {rows}{order}) TO {literal(str(target))} "
+            f"COPY (SELECT {columns} FROM {rows}{order}) TO {literal(target)} "
             "(FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)"
         )
         return target
 
-    def _add(self, ref: TableRef, file: Path) -> None:
-        constant = file.parent.name.startswith(f"{CHANGE_DATE}=")
+    def _add(self, ref: TableRef, file: str) -> None:
         self._cursor.execute(
             f"CALL ducklake_add_data_files({literal(self._lake.alias)}, {literal(ref.name)}, "
-            f"{literal(str(file))}, schema => {literal(ref.connection_id or 'main')}, "
-            f"hive_partitioning => {str(constant).lower()}, allow_missing => true)"
+            f"{literal(file)}, schema => {literal(ref.connection_id or 'main')}, "
+            f"hive_partitioning => {str(_has_constant(file)).lower()}, allow_missing => true)"
         )
 
     def note(self, undoing: Undoing) -> None:
@@ -260,6 +254,15 @@ class Undoer:
 
     def _rows(self, query: str) -> list[Any]:
         return self._cursor.execute(query).fetchall()
+
+
+def _folder_of(path: str) -> str:
+    return path.split("/")[-2]
+
+
+def _has_constant(path: str) -> bool:
+    """Its change date is in its path, not in the file."""
+    return _folder_of(path).startswith(f"{CHANGE_DATE}=")
 
 
 def _has_room(lake: Lake, step: Step) -> bool:

@@ -9,11 +9,8 @@ restart forgets it. Who changes anything holds the lake's writer lock.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import uuid4
 
 import duckdb
@@ -24,7 +21,7 @@ from headrace.tables import Chores
 from headrace.tables.catalog import BOOKS, Lake, alive, asked, ref_of, table_name
 from headrace.tables.committing import transaction
 from headrace.tables.inlining import rows_as_files
-from headrace.tables.written import sync_files
+from headrace.tables.lakedata import COMPACTED
 
 _SMALL_BYTES = 256 << 10
 _LARGE_BYTES = 16 << 20
@@ -98,22 +95,21 @@ class Upkeep:
         keys = [c for c in table.columns if fold(c.name) in table.unique_keys]
         # without known keys the order of arrival says which of two rows is the newer
         order = f" ORDER BY {', '.join(quoted(c.name) for c in keys) or 'rowid'}"
-        target = data / "compact" / f"{uuid4().hex}.parquet"
-        target.parent.mkdir(exist_ok=True)
+        target = f"{data.make_folder(f'{data.place}{COMPACTED}')}/{uuid4().hex}.parquet"
         with rows_as_files(cursor, lake), transaction(cursor, data):
             rows = cursor.execute(
-                f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(str(target))} "
+                f"COPY (SELECT {columns} FROM {name} WHERE {chosen}{order}) TO {literal(target)} "
                 "(FORMAT parquet, COMPRESSION zstd)"
             ).fetchall()[0][0]
             cursor.execute(f"DELETE FROM {name} WHERE {chosen}")
             if rows:
                 cursor.execute(
                     f"CALL ducklake_add_data_files({literal(lake.alias)}, {literal(table.ref.name)}, "
-                    f"{literal(str(target))}, schema => {_schema(table.ref)}, hive_partitioning => false)"
+                    f"{literal(target)}, schema => {_schema(table.ref)}, hive_partitioning => false)"
                 )
-            sync_files([target], data)
+            data.settle(target)
         if not rows:
-            target.unlink()
+            data.remove(target)
 
     def expire(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         """Drop versions that are old, and the files that nobody needs any more."""
@@ -129,7 +125,7 @@ class Upkeep:
             f"CALL ducklake_cleanup_old_files({name}, older_than => now() - INTERVAL '{_READERS_GRACE}')"
         )
         cursor.execute(f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '1 day')")
-        _remove_empty_folders(lake.files.data / "up")
+        lake.files.data.tidy()
 
     def _old_versions(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Sequence[int]:
         # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past;
@@ -203,14 +199,6 @@ def _loads_with_deletions(cursor: duckdb.DuckDBPyConnection, lake: Lake) -> dict
 
 def _schema(ref: TableRef) -> str:
     return literal(ref.connection_id or "main")
-
-
-def _remove_empty_folders(top: Path) -> None:
-    """The folders of loads whose files were compacted; nothing is loaded meanwhile."""
-    for folder, _, _ in os.walk(top, topdown=False):
-        if folder != str(top):
-            with suppress(OSError):  # not empty
-                Path(folder).rmdir()
 
 
 def _small_files(cursor: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> Sequence[str]:

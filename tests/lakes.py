@@ -1,31 +1,65 @@
-"""Where the lakes of a test have their catalogs: in files, or in a database as well.
+"""Where the lakes of a test are: files in a folder, with catalogs in a database, or data in a store as well.
 
-Each suite of the engine runs over files; with ``HEADRACE_CATALOGS_OF_TESTS=files,database`` over both.
+Each suite of the engine runs over files; with ``HEADRACE_LAKES_OF_TESTS=files,database,store`` over all.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
-from headrace.settings import CatalogPlace
+from headrace.settings import Settings
 from headrace.tables.catalogs import Catalogs
+from headrace.tables.datafolders import DataFolders
+from headrace.tables.dataobjects import DataStore
+from headrace.tables.lakedata import LakeData, LakesData
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sqlitecatalogs import SqliteCatalogs
+from objectstore import ObjectStore
 from postgres import Postgres
 
-PLACES = [CatalogPlace(name) for name in os.environ.get("HEADRACE_CATALOGS_OF_TESTS", "files").split(",")]
+
+class Place(StrEnum):
+    FILES = "files"
+    DATABASE = "database"
+    STORE = "store"
 
 
-def database(place: CatalogPlace, request: pytest.FixtureRequest) -> str:
-    """The URL of an empty one, or ""."""
-    if place is CatalogPlace.FILES:
-        return ""
+PLACES = [Place(name) for name in os.environ.get("HEADRACE_LAKES_OF_TESTS", "files").split(",")]
+
+
+def place_settings(place: Place, request: pytest.FixtureRequest) -> Mapping[str, str]:
+    """Of an empty place."""
+    if place is Place.FILES:
+        return {}
     running: Postgres = request.getfixturevalue("postgres")
-    return running.database()
+    found = {"database_url": running.database()}
+    if place is Place.STORE:
+        store: ObjectStore = request.getfixturevalue("object_store")
+        found |= {
+            name.removeprefix("HEADRACE_").lower(): value
+            for name, value in store.environment(store.place()).items()
+        }
+    return found
 
 
-def catalogs(url: str, root: Path) -> Catalogs:
-    return PostgresCatalogs(url) if url else SqliteCatalogs(root)
+def place(chosen: Mapping[str, str], root: Path) -> tuple[Catalogs, LakesData]:
+    """Catalogs and data."""
+    settings = Settings(**chosen)  # type: ignore[arg-type]
+    url = settings.database_url.get_secret_value()
+    catalogs = PostgresCatalogs(url) if url else SqliteCatalogs(root)
+    if not settings.storage_url:
+        return catalogs, DataFolders(root)
+    return catalogs, DataStore(settings.storage_url, settings.storage_access, lambda _: None)
+
+
+def files_of(data: LakeData) -> dict[str, int]:
+    """All Parquet files of a lake and their bytes, whether its catalog names them or not."""
+    if data.folder:
+        return {str(path): path.stat().st_size for path in data.folder.rglob("*.parquet")}
+    found = data.objects.found(data.root)  # type: ignore[attr-defined]
+    return {f"{data.place}{o.key.removeprefix(f'{data.root}/')}": o.size for o in found}  # type: ignore[attr-defined]

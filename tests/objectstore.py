@@ -63,15 +63,15 @@ class ObjectStore:
     def url(self, prefix: str) -> str:
         return f"s3://{_BUCKET}/{prefix}"
 
-    def objects(self, prefix: str) -> Objects:
-        return Objects(self.url(prefix), Access(self.endpoint, self.key, self.secret))
+    def objects(self, prefix: str, *, hasty: bool = False) -> Objects:
+        return Objects(self.url(prefix), Access(self.endpoint, self.key, self.secret), hasty=hasty)
 
     def place(self) -> str:
         """An empty prefix."""
         return f"place-{next(self._numbers)}"
 
     def environment(self, prefix: str) -> Mapping[str, str]:
-        """Of a server that keeps its chunks there."""
+        """Of a server that keeps its chunks and tables there."""
         return {
             "HEADRACE_STORAGE_URL": self.url(prefix),
             "HEADRACE_STORAGE_ENDPOINT": self.endpoint,

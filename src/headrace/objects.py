@@ -16,6 +16,7 @@ _TIMEOUT = timedelta(seconds=120)
 
 _CONNECTING = timedelta(seconds=10)
 _RETRYING = timedelta(seconds=30)
+_HASTE = timedelta(seconds=5)
 
 
 class CannotReach(Exception):
@@ -49,8 +50,8 @@ class Objects:
     What is written is there as a whole or not at all, and survives; whoever lists sees it from then on.
     """
 
-    def __init__(self, url: str, access: Access) -> None:
-        """Raises CannotReach."""
+    def __init__(self, url: str, access: Access, *, hasty: bool = False) -> None:
+        """``hasty``: somebody waits for an answer. Raises CannotReach."""
         try:
             import obstore  # noqa: PLC0415  an extra
             from obstore.store import S3Store  # noqa: PLC0415
@@ -67,11 +68,11 @@ class Objects:
             url,
             config={name: value for name, value in config.items() if value},  # type: ignore[arg-type]
             client_options={
-                "timeout": _TIMEOUT,
-                "connect_timeout": _CONNECTING,
+                "timeout": _HASTE if hasty else _TIMEOUT,
+                "connect_timeout": _HASTE if hasty else _CONNECTING,
                 "allow_http": access.endpoint.startswith("http://"),
             },
-            retry_config={"max_retries": 5, "retry_timeout": _RETRYING},
+            retry_config={"max_retries": 5, "retry_timeout": _HASTE if hasty else _RETRYING},
         )
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
@@ -87,6 +88,16 @@ class Objects:
         with self._reaching():
             return bytes(self._obstore.get(self._store, key).bytes())
 
+    def piece(self, key: str, offset: int, length: int) -> bytes:
+        """Raises FileNotFoundError."""
+        with self._reaching():
+            return bytes(self._obstore.get_range(self._store, key, start=offset, length=length))
+
+    def size(self, key: str) -> int:
+        """Raises FileNotFoundError."""
+        with self._reaching():
+            return self._obstore.head(self._store, key)["size"]
+
     def read_into(self, key: str, file: IO[bytes]) -> None:
         """Append all of it. Raises FileNotFoundError."""
         with self._reaching():
@@ -99,6 +110,12 @@ class Objects:
             for page in self._obstore.list(self._store, prefix):
                 for meta in page:
                     yield Found(meta["path"], meta["size"], meta["last_modified"], meta["e_tag"] or "")
+
+    def folders(self, prefix: str) -> list[str]:
+        """What follows ``prefix`` and a slash, up to the next one."""
+        with self._reaching():
+            found = self._obstore.list_with_delimiter(self._store, prefix)
+            return [folder.rpartition("/")[2] for folder in found["common_prefixes"]]
 
     def copy(self, key: str, to: str) -> None:
         """Within the store: the bytes do not come here. Raises FileNotFoundError."""

@@ -39,6 +39,7 @@ from headrace.wiring import (
     alone,
     build,
     check_spark,
+    data_of,
     engines_of,
     locks_of,
     metadata_of,
@@ -244,7 +245,8 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     with _place_in(folder, settings):
         temp = temp_of(folder)
         sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=temp, warm=0)
-        tables = tables_of(settings, folder, sandbox, temp, locks_of(settings))
+        data = data_of(settings, folder / "pools", temp)
+        tables = tables_of(settings, folder, sandbox, temp, locks_of(settings), data)
         metadata = metadata_of(settings)
         for pool in metadata.pools.list():
             for table in tables.tables(pool.id):

@@ -67,13 +67,15 @@ class Settings(BaseSettings):
     )
     storage_url: str = Field(
         "",
-        description="store of chunks, uploads and rejects, s3://bucket/prefix; default: the folder",
+        description="store of chunks, uploads, rejects, and of tables whose catalogs are in the database, "
+        "s3://bucket/prefix; default: the folder",
     )
     storage_endpoint: str = Field("", description="where the store is, https://…; default: that of AWS")
     storage_region: str = Field("us-east-1", description="region of the store")
     storage_key: str = Field(
         default_factory=lambda: os.environ.get("AWS_ACCESS_KEY_ID", ""),
-        description="id of the access key to the store; default: AWS_ACCESS_KEY_ID, or the machine's role",
+        description="id of the access key to the store; default: AWS_ACCESS_KEY_ID, or, where no table is in "
+        "the store, the machine's role",
     )
     storage_secret: SecretStr = Field(
         default_factory=lambda: SecretStr(os.environ.get("AWS_SECRET_ACCESS_KEY", "")),

@@ -130,6 +130,15 @@ class StagedObjects(StagingFolder):
         return iter(sorted((pool_id, job_id) for pool_id, job_id in places))
 
 
+def published(temp: Path, path: str) -> str | None:
+    """The key of the object with the same bytes as a file that ``StagedObjects`` of this folder has."""
+    parts = Path(path).relative_to(temp).parts if Path(path).is_relative_to(temp) else ()
+    if len(parts) != 4 or not parts[3].endswith(".parquet"):
+        return None
+    pool_id, _, job_id, name = parts
+    return _key(pool_id, job_id, name.removesuffix(".parquet"))
+
+
 _ROOT = "staged"
 
 

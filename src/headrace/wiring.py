@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,11 +54,13 @@ from headrace.retries import Retries
 from headrace.schemas import Schemas
 from headrace.sessions import Sessions
 from headrace.settings import Engine, ExecuteLimits, Settings, StringProfile
-from headrace.staged import StagedFiles, StagedObjects, StagingFolder
+from headrace.staged import StagedFiles, StagedObjects, StagingFolder, published
 from headrace.staging import Stager
 from headrace.tables.catalogs import Catalogs
 from headrace.tables.datafolders import DataFolders
+from headrace.tables.dataobjects import DataStore
 from headrace.tables.ducklake import DuckLakeTables
+from headrace.tables.lakedata import LakesData
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.spark import SparkTables
@@ -93,6 +96,7 @@ class Engines:
     tables: Tables
     temp: Path
     locks: Locks
+    data: LakesData
 
     def forget_all(self) -> None:
         self.sandbox.forget_all()
@@ -181,8 +185,10 @@ def engines_of(settings: Settings, folder: Path) -> Engines:
         memory_mb=settings.staging_memory_mb,
         seconds=settings.staging_seconds,
     )
-    locks = locks_of(settings)
-    return Engines(stager, sandbox, tables_of(settings, folder, sandbox, temp, locks), temp, locks)
+    locks, data = locks_of(settings), data_of(settings, folder / "pools", temp)
+    return Engines(
+        stager, sandbox, tables_of(settings, folder, sandbox, temp, locks, data), temp, locks, data
+    )
 
 
 def locks_of(settings: Settings) -> Locks:
@@ -214,7 +220,7 @@ def build(
     engines = engines or engines_of(settings, folder)
     arriving = arriving_of(settings, folder, engines.temp)
     kept = Kept(**vars(arriving), folder=folder, metadata=metadata_of(settings))
-    _drop_deleted_pools(folder / "pools", kept.metadata, engines.tables, settings.shared)
+    _drop_deleted_pools(folder / "pools", kept.metadata, engines, settings.shared)
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
     listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
     observe = listening.observe
@@ -238,7 +244,7 @@ def build(
         observe=observe,
         on_loaded=housekeeper.loaded,
     )
-    pushes = _pushes(settings, kept, engines.stager, worker, loader, observe)
+    pushes = _pushes(settings, kept, engines, worker, loader, observe)
     tokens = _tokens(settings, kept.metadata)
     pools = Pools(
         kept.metadata, engines.tables, kept.rejects, settings.sql_rows, settings.sql_seconds, observe
@@ -406,18 +412,20 @@ def _locks_of_uploads(settings: Settings) -> LocksOfOneConnection:
         raise CannotStart(str(error)) from error
 
 
-def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, tables: Tables, shared: bool) -> None:
+def _drop_deleted_pools(pools_folder: Path, metadata: Metadata, engines: Engines, shared: bool) -> None:
     """Drop pools whose rows are gone: a crash came between a row and its files. Raises CannotStart."""
     there = {entry.name for entry in pools_folder.iterdir()}
+    stored = set(engines.data.pools())
     known = {pool.id for pool in metadata.pools.list()}  # asked last: a row comes before its files
-    if shared and there and not there & known:  # SQLite's file lies beside its pools, a URL may be any
-        raise CannotStart(
-            f"The database of database_url knows none of the pools in {pools_folder}, and they would be "
-            "deleted: name the database that belongs to this folder, or another folder. If they are what "
-            "was left of pools that were deleted, delete their folders."
-        )
-    for name in there - known:
-        tables.drop_pool(name)
+    for place, found in ((str(pools_folder), there), ("the store of storage_url", stored)):
+        if shared and found and not found & known:  # SQLite's file lies beside its pools, a URL may be any
+            raise CannotStart(
+                f"The database of database_url knows none of the pools in {place}, and they would be "
+                "deleted: name the database that belongs to them, or another place. If they are what was "
+                "left of pools that were deleted, delete them there."
+            )
+    for name in (there | stored) - known:
+        engines.tables.drop_pool(name)
 
 
 def _staging(settings: Settings, kept: Kept, engines: Engines, observe: Observe) -> Staging:
@@ -457,13 +465,13 @@ def _loader(
 
 
 def _pushes(
-    settings: Settings, kept: Kept, stager: Stager, worker: Worker, loader: Loader, observe: Observe
+    settings: Settings, kept: Kept, engines: Engines, worker: Worker, loader: Loader, observe: Observe
 ) -> Pushes:
     return Pushes(
         kept.metadata,
         kept.chunks,
-        stager,
-        _quotas(settings, kept.metadata, kept.folder / "pools"),
+        engines.stager,
+        _quotas(settings, kept.metadata, PoolSizes(kept.folder / "pools", elsewhere=engines.data.bytes)),
         worker.stage,
         worker.wake,
         worker.forget,
@@ -499,7 +507,9 @@ def _keeping(settings: Settings) -> Keeping:
     return Keeping(*(timedelta(days=d) if d else None for d in days))
 
 
-def tables_of(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, locks: Locks) -> Tables:
+def tables_of(
+    settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, locks: Locks, data: LakesData
+) -> Tables:
     if settings.engine is Engine.SPARK:
         return _spark_tables(settings, folder, sandbox, locks)
     return DuckLakeTables(
@@ -507,15 +517,32 @@ def tables_of(settings: Settings, folder: Path, sandbox: Sandbox, temp: Path, lo
         memory_mb=settings.load_memory_mb,
         temp=temp,
         locks=locks,
-        catalogs=catalogs_of(settings, folder / "pools"),
-        data=DataFolders(folder / "pools"),
+        catalogs=catalogs_of(settings, folder / "pools", data),
+        data=data,
         sandbox=sandbox,
         keep_versions_days=settings.keep_versions_days,
         upkeep_loads=settings.upkeep_loads,
     )
 
 
-def catalogs_of(settings: Settings, pools_folder: Path) -> Catalogs:
+def data_of(settings: Settings, pools_folder: Path, temp: Path) -> LakesData:
+    """Of tables: in the store if catalogs are where every process reaches them. Raises CannotStart."""
+    if not (settings.storage_url and settings.catalogs_in_database):
+        return DataFolders(pools_folder)
+    if not settings.storage_key:
+        raise CannotStart("Tables in a store of objects need storage_key and storage_secret.")
+    if any(pools_folder.glob("*/data/*")):
+        raise CannotStart(
+            f"There are data of tables in {pools_folder}, and storage_url would have them looked for in the "
+            "store: take storage_url away."
+        )
+    try:
+        return DataStore(settings.storage_url, settings.storage_access, partial(published, temp / "staged"))
+    except CannotReach as error:
+        raise CannotStart(str(error)) from error
+
+
+def catalogs_of(settings: Settings, pools_folder: Path, data: LakesData) -> Catalogs:
     """Raises CannotStart: catalogs elsewhere would be believed to be of no table."""
     if not settings.shared:
         return SqliteCatalogs(pools_folder)
@@ -529,6 +556,12 @@ def catalogs_of(settings: Settings, pools_folder: Path) -> Catalogs:
         raise CannotStart(f"There are catalogs of pools in files of {pools_folder}: set catalogs to 'files'.")
     if not find_spec("duckdb_extension_postgres_scanner"):
         raise CannotStart("Catalogs in the database need an extension: pip install 'headrace[postgres]'.")
+    if elsewhere := [place for place in in_database.places() if not data.holds(place)]:
+        in_database.close()
+        raise CannotStart(
+            f"The catalogs in the database say that data of tables are at {elsewhere[0]}: set storage_url so "
+            "that they are looked for there, or take it away if that is a folder."
+        )
     return in_database
 
 
@@ -575,7 +608,7 @@ def _confinement() -> tuple[str, ...]:
     return found
 
 
-def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quotas:
+def _quotas(settings: Settings, metadata: Metadata, size_of: PoolSizes) -> Quotas:
     celonis = settings.execute_limits is ExecuteLimits.CELONIS
     return Quotas(
         metadata,
@@ -585,5 +618,5 @@ def _quotas(settings: Settings, metadata: Metadata, pools_folder: Path) -> Quota
         pool_bytes=settings.max_pool_bytes,
         queued_jobs=settings.max_queued_jobs,
         submissions=CELONIS_SUBMISSIONS if celonis else None,
-        size_of=PoolSizes(pools_folder),
+        size_of=size_of,
     )

@@ -25,8 +25,9 @@ from harness import RunningServer, create_pool, run_job, wait_for
 from headrace import confinement
 from headrace.errors import HeadraceError, QueryRefused
 from headrace.model import TableRef
-from headrace.tables.lakefiles import Wall
+from headrace.tables.lakefiles import LakeFiles, Wall
 from headrace.tables.sandbox import Sandbox
+from lakes import PLACES, Place, files_of, place, place_settings
 
 SECRETS = ("theirs-8f3a", "secret", "outside-51c2", "waiting-77aa", "root:x:0:", "hr_app_", "PATH=")
 MADE_ELSEWHERE = [Path("/dev/shm/headrace-attack.csv"), Path("/tmp/headrace-attack.csv")]
@@ -43,6 +44,7 @@ class World:
 
     root: Path
     lake: Lake
+    other: LakeFiles
     listener: socket.socket
 
     def filled_in(self, attack: Attack) -> str:
@@ -52,6 +54,8 @@ class World:
     def files(self) -> dict[str, str]:
         ours = (p for p in self.root.rglob("*") if p.is_file() and not p.is_symlink())
         found = {str(p): sha256(p.read_bytes()).hexdigest() for p in ours}
+        for data in (self.lake.files.data, self.other.data):
+            found |= {path: str(size) for path, size in files_of(data).items() if not data.folder}
         return found | {str(p): "is there" for p in MADE_ELSEWHERE if p.exists()}
 
     def connected(self) -> bool:
@@ -75,14 +79,17 @@ def filled_in(attack: Attack, own: Path, other: Path, out: Path, port: int) -> s
     return sql
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+@pytest.fixture(scope="module", params=[p for p in PLACES if p is not Place.DATABASE])
+def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[World]:
     root = tmp_path_factory.mktemp("attacks")
     (root / "pools").mkdir()
-    other = new_lake(root / "pools" / "other")
+    lakes = None
+    if request.param is Place.STORE:
+        _, lakes = place(place_settings(request.param, request), root)
+    other = new_lake(root / "pools" / "other", lakes)
     other.write("CREATE TABLE secret AS SELECT 'theirs-8f3a' AS s FROM range(2000)")
     other.writer.close()
-    mine = new_lake(root / "pools" / "mine")
+    mine = new_lake(root / "pools" / "mine", lakes)
     mine.write(
         "CREATE TABLE orders AS SELECT i AS id, 'x' AS text FROM range(2000) t(i); "
         "CREATE SCHEMA headrace; CREATE TABLE headrace.loads AS SELECT 1 AS job"
@@ -97,7 +104,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (root / "admin-key").write_text("hr_app_secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        yield World(root, mine, listener)
+        yield World(root, mine, other.files, listener)
 
 
 def reached(world: World, rows: object, before: dict[str, str]) -> list[str]:

@@ -44,7 +44,7 @@ from headrace.settings import Settings
 from headrace.tables import ExportFormat
 from headrace.telling import Outlook
 from headrace.wiring import Parts, build
-from lakes import PLACES, database
+from lakes import PLACES, place_settings
 from sparkparts import SPARKS_OWN, of_engine
 
 PROGRAMS = int(os.environ.get("HEADRACE_LOAD_PROGRAMS", "200"))
@@ -199,7 +199,7 @@ def as_parquet(chunk: Chunk) -> bytes:
 @pytest.fixture(scope="module", params=PLACES)
 def parts(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("loads")
-    chosen = {"data_dir": folder, "database_url": database(request.param, request), **of_engine(folder)}
+    chosen = {"data_dir": folder, **place_settings(request.param, request), **of_engine(folder)}
     built = build(Settings(**chosen, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
     built.housekeeper.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -47,7 +46,7 @@ from headrace.tables import TableChange
 from headrace.tables.transaction import Transaction
 from headrace.telling import Outlook, column_changes
 from headrace.wiring import Parts, build
-from lakes import PLACES, database
+from lakes import PLACES, files_of, place_settings
 
 PROGRAMS = int(os.environ.get("HEADRACE_PREVIEW_PROGRAMS", "40"))
 NUMBER = DeclaredColumn("n", INTEGER)
@@ -56,7 +55,7 @@ NUMBER = DeclaredColumn("n", INTEGER)
 @pytest.fixture(scope="module", params=PLACES)
 def parts(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parts]:
     folder = tmp_path_factory.mktemp("previews")
-    chosen = {"data_dir": folder, "database_url": database(request.param, request)}
+    chosen = {"data_dir": folder, **place_settings(request.param, request)}
     built = build(Settings(**chosen, upkeep_loads=3, upkeep_share=1.0, sql_processes=1), folder)
     built.worker.start()
     built.housekeeper.start()
@@ -109,10 +108,13 @@ def changes(outlook: Outlook) -> list[tuple[TableChange, dict[str, tuple[str, st
     ]
 
 
-def files_of(parts: Parts, loads: Loads) -> set[Path]:
+def all_files(parts: Parts, loads: Loads) -> set[str]:
     """The files of the pool but SQLite's own."""
-    pool = parts.tables.files(loads.pool).rejects.parent
-    return {p for p in pool.rglob("*") if p.is_file() and "catalog.sqlite" not in p.name}
+    files = parts.tables.files(loads.pool)
+    there = {
+        str(p) for p in files.rejects.parent.rglob("*") if p.is_file() and "catalog.sqlite" not in p.name
+    }
+    return there | files_of(files.data).keys()
 
 
 # -- what it says --------------------------------------------------------------------------------------
@@ -242,12 +244,12 @@ def test_nothing_of_it_stays(parts: Parts, loads: Loads) -> None:
     chunks = typed(id=[1, 2], v=["x", "y"]), typed(id=[3.5], v=["z"]), text("id", *many, type=DELETE)
     new = loads.new(delta(*chunks, keys="id", order="v"))
     assert parts.worker.await_staged(new.id, 60)
-    before, known = files_of(parts, loads), parts.metadata.chunks.list(new.id)
+    before, known = all_files(parts, loads), parts.metadata.chunks.list(new.id)
     there = parts.metadata.jobs.get(loads.pool, new.id)
     versions = parts.tables.versions(loads.pool, TableRef("t"))
     for _ in range(2):
         loads.preview(new, "v")
-    assert files_of(parts, loads) == before
+    assert all_files(parts, loads) == before
     assert parts.metadata.chunks.list(new.id) == known
     assert parts.metadata.jobs.get(loads.pool, new.id) == there
     assert parts.tables.versions(loads.pool, TableRef("t")) == versions

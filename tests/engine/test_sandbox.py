@@ -28,7 +28,8 @@ from headrace.errors import Conflict, Draining, NotFound, QueryCancelled, QueryR
 from headrace.model import TableRef
 from headrace.tables import reading
 from headrace.tables import sandbox as module
-from headrace.tables.datafolders import DataFolder
+from headrace.tables.datafolders import DataFolders
+from headrace.tables.lakedata import LakesData
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Answer, ExportFormat, Sandbox
 from headrace.tables.sqlitecatalogs import SqliteCatalog
@@ -56,15 +57,21 @@ def extensions() -> None:
         import_extension(extension)
 
 
-def files_in(folder: Path) -> LakeFiles:
-    catalog = SqliteCatalog(folder / "catalog.sqlite")
-    return LakeFiles(catalog, DataFolder(folder / "data"), folder / "rejects")
+def files_in(folder: Path, lakes: LakesData | None = None) -> LakeFiles:
+    data = (lakes or DataFolders(folder.parent)).of(folder.name)
+    return LakeFiles(SqliteCatalog(folder / "catalog.sqlite"), data, folder / "rejects")
 
 
-def new_lake(folder: Path) -> Lake:
-    files, catalog = files_in(folder), SqliteCatalog(folder / "catalog.sqlite")
+def new_lake(folder: Path, lakes: LakesData | None = None) -> Lake:
+    folder.mkdir(parents=True, exist_ok=True)
+    files, catalog = files_in(folder, lakes), SqliteCatalog(folder / "catalog.sqlite")
     files.data.make()
     writer = duckdb.connect(config={"threads": "1"})
+    if lakes:
+        for extension in lakes.extensions:
+            import_extension(extension, con=writer)
+            writer.execute(f"LOAD {extension}")
+        lakes.set_up(writer)
     writer.execute(
         f"LOAD ducklake; LOAD sqlite_scanner; ATTACH 'ducklake:sqlite:{catalog.path}' AS lake "
         f"(DATA_PATH '{files.data.place}', META_JOURNAL_MODE 'WAL'); USE lake"

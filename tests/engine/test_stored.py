@@ -4,11 +4,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from engine.test_upkeep import K_V, Lake, NewLake, disk, engines, new_lake, some_pushes  # noqa: F401  fixtures
 from headrace.model import INTEGER, JobType, TableRef
 from headrace.tables import StoredTable
+from lakes import files_of
 
 
 def stored(lake: Lake) -> StoredTable:
@@ -18,8 +17,8 @@ def stored(lake: Lake) -> StoredTable:
 
 def on_disk(lake: Lake) -> int:
     """Bytes of all files of the pool's tables; those of our own books are no table's."""
-    data = Path(lake.tables.files(lake.pool).data.place)
-    return sum(path.stat().st_size for path in data.rglob("*.parquet") if "headrace" not in path.parts)
+    ours = f"{lake.data.place}headrace/"
+    return sum(size for path, size in files_of(lake.data).items() if not path.startswith(ours))
 
 
 def test_a_pool_that_was_never_loaded_takes_nothing(new_lake: NewLake) -> None:

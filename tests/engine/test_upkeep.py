@@ -30,11 +30,11 @@ from headrace.model import (
 )
 from headrace.tables import Load
 from headrace.tables.catalog import table_name
-from headrace.tables.datafolders import DataFolders
 from headrace.tables.ducklake import DuckLakeTables
+from headrace.tables.lakedata import LakeData
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.upkeep import _small
-from lakes import PLACES, catalogs, database
+from lakes import PLACES, files_of, place, place_settings
 
 START = datetime(2024, 2, 29, 12, tzinfo=UTC)
 ARROW = {STRING: pa.string(), INTEGER: pa.int64(), FLOAT: pa.float64(), DATETIME: pa.timestamp("us")}
@@ -112,6 +112,10 @@ class Lake:
         self.tables.expire(self.pool)
 
     @property
+    def data(self) -> LakeData:
+        return self.tables.files(self.pool).data
+
+    @property
     def due(self) -> bool:
         return self.ref in self.tables.chores(self.pool).tables
 
@@ -160,13 +164,14 @@ def engines(disk: Path, request: pytest.FixtureRequest) -> Iterator[Callable[[fl
     def engine(keep_days: float, loads: int) -> DuckLakeTables:
         if (keep_days, loads) not in opened:
             root = folder / f"{len(opened)}"
+            catalogs, data = place(place_settings(request.param, request), root / "pools")
             opened[keep_days, loads] = DuckLakeTables(
                 root / "pools",
                 memory_mb=256,
                 temp=root / "temp",
                 locks=LocksOfProcess(),
-                catalogs=catalogs(database(request.param, request), root / "pools"),
-                data=DataFolders(root / "pools"),
+                catalogs=catalogs,
+                data=data,
                 sandbox=sandbox,
                 keep_versions_days=keep_days,
                 upkeep_loads=loads,
@@ -371,15 +376,11 @@ def test_versions_are_kept_to_the_minute_and_files_for_an_hour(
     for value in "abc":
         lake.push(K_V, [(n, value) for n in range(2000)], type=JobType.REPLACE)
     versions = [v.version for v in lake.tables.versions(lake.pool, lake.ref)]
-    before = files_of(lake)
+    before = files_of(lake.data)
     lake.tables.expire(lake.pool)
     left = [v.version for v in lake.tables.versions(lake.pool, lake.ref)]
     assert left == (versions if kept else versions[:1])
-    assert files_of(lake) == before
-
-
-def files_of(lake: Lake) -> set[Path]:
-    return set(Path(lake.tables.files(lake.pool).data.place).rglob("*.parquet"))
+    assert files_of(lake.data) == before
 
 
 def test_nothing_that_is_needed_leaves_the_disk(new_lake: NewLake) -> None:
@@ -476,10 +477,10 @@ def test_receipts_do_not_become_ever_more_files(new_lake: NewLake) -> None:
     for n in range(6):
         lake.push(K_V, [(n, "x")], keys=("k",))
         lake.maintain()
-    folder = Path(lake.tables.files(lake.pool).data.place) / "headrace"
+    of_receipts = [path for path in files_of(lake.data) if path.startswith(f"{lake.data.place}headrace/")]
     with lake.tables._cursor(lake.pool) as (cursor, attached):
         found = cursor.execute(f"FROM ducklake_list_files('{attached.alias}', 'loads', schema => 'headrace')")
-        assert len(found.fetchall()) < 3 < len(list(folder.rglob("*.parquet")))
+        assert len(found.fetchall()) < 3 < len(of_receipts)
     assert all(lake.tables.receipt(lake.pool, f"job-{n}") for n in range(1, 7))
     assert lake.tables.forget_jobs(lake.pool, ["job-1", "job-2", "no such job"]) == 2
     known = [bool(lake.tables.receipt(lake.pool, f"job-{n}")) for n in range(1, 7)]

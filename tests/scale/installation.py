@@ -25,16 +25,23 @@ class Installation:
 
 @contextmanager
 def installation(
-    folder: Path, database: str, *, servers: int = 2, workers: int = 2, **more: str
+    folder: Path, database: str, *, servers: int = 2, workers: int = 2, apart: bool = False, **more: str
 ) -> Iterator[Installation]:
-    """They have started one after the other; servers take requests and leave the work to workers."""
+    """They have started one after the other; servers take requests and leave the work to workers.
+
+    ``apart``: each has a data folder of its own; the administrator's key is in that of the first server.
+    """
+
+    def at(name: str) -> Path:
+        return folder / f"data-of-{name}" if apart else folder / "data"
+
     env = environment(database, **more)
     made = Installation(
         [
-            RunningServer(folder / "data", options=["--no-worker"], env=env, name=f"server-{n}")
+            RunningServer(at(f"server-{n}"), options=["--no-worker"], env=env, name=f"server-{n}")
             for n in range(servers)
         ],
-        [RunningWorker(folder / "data", env=env, name=f"worker-{n}") for n in range(workers)],
+        [RunningWorker(at(f"worker-{n}"), env=env, name=f"worker-{n}") for n in range(workers)],
     )
     with ExitStack() as stack:
         for process in made.processes:

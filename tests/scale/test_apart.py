@@ -1,4 +1,4 @@
-"""Servers of one installation with data folders of their own: only the data of tables need the same one."""
+"""Servers and a worker of one installation with data folders of their own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def servers(
     folder = tmp_path_factory.mktemp("apart")
     env = environment(postgres.database(), **object_store.environment(PREFIX))
     made = [RunningServer(folder / name, options=["--no-worker"], env=env) for name in ("one", "other")]
-    worker = RunningWorker(folder / "one", env=env, name="worker")
+    worker = RunningWorker(folder / "worker", env=env, name="worker")
     with ExitStack() as stack:
         for process in (*made, worker):
             stack.enter_context(process)

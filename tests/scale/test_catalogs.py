@@ -233,7 +233,8 @@ def test_catalogs_that_lie_elsewhere_are_not_taken_for_empty(
 
 @contextmanager
 def catalogs_of(settings: Settings) -> Iterator[Catalogs]:
-    made = wiring.catalogs_of(settings, settings.data_dir / "pools")
+    pools = settings.data_dir / "pools"
+    made = wiring.catalogs_of(settings, pools, DataFolders(pools))
     try:
         yield made
     finally:

@@ -42,10 +42,10 @@ def forget_what_goes(catalog: Path) -> None:
         books.execute("DELETE FROM ducklake_files_scheduled_for_deletion")
 
 
-def move(catalog: Path, data: Path) -> None:
-    """From now on its files lie below ``data``."""
+def move(catalog: Path, data: Path | str) -> None:
+    """From now on its files lie below ``data``: a folder, or a place in a store that ends with a slash."""
     with closing(_opened(catalog)) as books, books:
-        old, new = f"{_data(books)}/", f"{data}/"
+        old, new = _place(books), f"{data}/" if isinstance(data, Path) else data
         books.execute("UPDATE ducklake_metadata SET value = ? WHERE key = 'data_path'", [new])
         for table in ("ducklake_data_file", "ducklake_delete_file"):
             books.execute(
@@ -61,8 +61,12 @@ def _opened(catalog: Path) -> sqlite3.Connection:
 
 
 def _data(books: sqlite3.Connection) -> Path:
+    return Path(_place(books))
+
+
+def _place(books: sqlite3.Connection) -> str:
     [(path,)] = books.execute("SELECT value FROM ducklake_metadata WHERE key = 'data_path'")
-    return Path(path)
+    return f"{str(path).rstrip('/')}/"
 
 
 def _files(books: sqlite3.Connection) -> Iterator[NamedFile]:

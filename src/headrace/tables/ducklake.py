@@ -31,7 +31,7 @@ from duckdb_extensions import import_extension
 
 from headrace.conversion import literal, quoted
 from headrace.durable import sync
-from headrace.errors import Busy, DatabaseUnreachable, NotUndoable, TooHungry
+from headrace.errors import Busy, DatabaseUnreachable, NotUndoable, StorageUnreachable, TooHungry
 from headrace.locks import Locks
 from headrace.model import (
     CHANGE_DATE,
@@ -278,17 +278,20 @@ class DuckLakeTables:
         try:
             lake = self._attached(pool_id)
         except duckdb.Error as error:
-            raise _told(error) from error
+            raise self._told(error) from error
         cursor = self._engine.cursor()
         try:
             yield cursor, lake
         except duckdb.Error as error:
-            raise _told(error) from error
+            raise self._told(error) from error
         finally:
             cursor.close()
             with self._guard:
                 lake.users -= 1
                 lake.used_at = time.monotonic()
+
+    def _told(self, error: duckdb.Error) -> Exception:
+        return StorageUnreachable() if self._data.is_away(error) else _told(error)
 
     def _attached(self, pool_id: str) -> Lake:
         with self._guard:

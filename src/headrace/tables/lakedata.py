@@ -88,8 +88,14 @@ class LakesData(Protocol):
 
     def of(self, pool_id: str) -> LakeData: ...
 
+    def holds(self, place: str) -> bool:
+        """Whether a lake's place may be one of these."""
+
     def pools(self) -> Collection[str]:
-        """Whose data are there, or more of them. Raises StorageUnreachable."""
+        """Whose data are in the store. Raises StorageUnreachable."""
+
+    def bytes(self, pool_id: str) -> int:
+        """Those of a pool that are in the store. Raises StorageUnreachable."""
 
     def is_away(self, error: duckdb.Error) -> bool:
         """Whether the engine says that it did not reach them."""

@@ -35,6 +35,7 @@ _TAKEN = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 """Every table has columns of these names."""
 
 _PREFIX = "headrace_lake_"
+_ASKED_AT_ONCE = 200
 
 Identity = tuple[str, int]
 State = tuple[Any, ...]
@@ -128,8 +129,25 @@ class PostgresCatalogs:
         with self._database.connect() as db:
             return bool(db.execute(query, {"prefix": _PREFIX}).scalar_one())
 
+    def places(self) -> set[str]:
+        """Of the data of all pools."""
+        named = text("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, :prefix)")
+        with self._database.connect() as db:
+            schemas = [schema for (schema,) in db.execute(named, {"prefix": _PREFIX})]
+            return {
+                place
+                for start in range(0, len(schemas), _ASKED_AT_ONCE)
+                for (place,) in db.exec_driver_sql(_places(schemas[start : start + _ASKED_AT_ONCE]))
+            }
+
     def close(self) -> None:
         self._database.dispose()
+
+
+def _places(schemas: Sequence[str]) -> str:
+    return " UNION ".join(
+        f"SELECT value FROM {schema}.ducklake_metadata WHERE key = 'data_path'" for schema in schemas
+    )
 
 
 def _parts(url: str) -> dict[str, Any]:

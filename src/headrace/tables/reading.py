@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from headrace.confinement import confine, libraries
 from headrace.conversion import literal, quoted
 from headrace.errors import QueryRefused, QueryTooLong
 from headrace.model import TableRef
-from headrace.tables import Answer, rejectsview, sqlgate
+from headrace.tables import Answer, asking, rejectsview, sqlgate
 from headrace.tables.lakefiles import LakeSeen, Wall
 
 MAX_ANSWER_BYTES = 32 << 20
@@ -48,12 +49,14 @@ class _Child:
 
 
 _engine: duckdb.DuckDBPyConnection
+_asked: Connection
 _this: _Child
 
 
-def start(memory_mb: int) -> None:
-    """All that does not depend on the lake."""
-    global _engine  # noqa: PLW0603  one a process, made once
+def start(memory_mb: int, asked: Connection) -> None:
+    """All that does not depend on the lake. ``asked``: the pipe to who serves files."""
+    global _engine, _asked  # noqa: PLW0603  one a process, made once
+    _asked = asked
     limit_memory(memory_mb)
     duckdb.default_connection().close()  # it came with the import, and has a thread
     _engine = _loaded(memory_mb)
@@ -66,6 +69,8 @@ def open_lake(walls: frozenset[Wall], lake: LakeSeen, home: Path, exports: bool)
     folder = lake.folder
     pin = os.open(folder, os.O_PATH) if folder and folder.exists() else None
     _this = _Child(_engine, walls, lake, home, pin)
+    if folder is None:
+        _engine.register_filesystem(asking.file_system(_asked))
     if (home / CATALOG).exists():
         _attach()
     if Wall.ENGINE in walls:

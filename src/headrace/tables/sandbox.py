@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
-from headrace.children import START_SECONDS, Child, ChildDied, limit_this_process, process_pool
+from headrace.children import START_SECONDS, ChildDied, limit_this_process, process_pool
 from headrace.errors import (
     Conflict,
     Draining,
@@ -34,8 +34,10 @@ from headrace.errors import (
 )
 from headrace.model import TableRef
 from headrace.tables import Answer, ExportFormat, reading
-from headrace.tables.catalogs import Catalog
+from headrace.tables.catalogfiles import move
+from headrace.tables.catalogs import Copying
 from headrace.tables.lakefiles import LakeFiles, Wall
+from headrace.tables.serving import AskingChild
 from headrace.warmchildren import NoneFree, Warm, WarmChildren
 
 T = TypeVar("T")
@@ -97,7 +99,7 @@ class Sandbox:
         self._walls = walls
         self._temporary = TemporaryDirectory(prefix="headrace-sql-", dir=temp)
         folder = Path(self._temporary.name)
-        start = partial(Child, reading.start, (memory_mb,), ANSWERS)
+        start = partial(AskingChild, reading.start, (memory_mb,), ANSWERS)
         self._copies = process_pool(1, limit_this_process, (_COPYING_MB,))
         self._queries = WarmChildren(folder, start, running=processes, idle=warm, spare=True)
         self._exports = WarmChildren(folder, start, running=processes, idle=1, spare=False)
@@ -198,7 +200,7 @@ class Sandbox:
         seen: _Seen | None = warm.state
         if seen and state is not None and seen.state == state:
             return
-        inlined = self._copied(lake.catalog, warm) if lake.catalog.identity() else frozenset()
+        inlined = self._copied(lake, warm) if lake.catalog.identity() else frozenset()
         if seen and not seen.inlined <= inlined:
             # upkeep has dropped an inlined table, and the engine would go on looking for it
             children.renew(warm)
@@ -206,14 +208,20 @@ class Sandbox:
         if seen is None:
             if exports and not (warm.home / reading.PIPE).exists():
                 os.mkfifo(warm.home / reading.PIPE, 0o600)
+            if lake.data.served:
+                assert isinstance(warm.child, AskingChild)
+                warm.child.serve(lake.data.served)
             task = (self._walls, lake.seen(), warm.home, exports)
             warm.child.run(reading.open_lake, task, START_SECONDS)
         warm.state = _Seen(state, inlined | (seen.inlined if seen else frozenset()))
 
-    def _copied(self, catalog: Catalog, warm: Warm) -> frozenset[str]:
+    def _copied(self, lake: LakeFiles, warm: Warm) -> frozenset[str]:
+        copying = lake.catalog.copying()
+        if served := lake.data.served:
+            copying = partial(_copy_and_move, copying, served.place)
         target = (warm.home / reading.CATALOG,)
-        copying: Future[frozenset[str]] = self._copies.schedule(catalog.copying(), target, timeout=_COPYING_S)
-        return copying.result()
+        copied: Future[frozenset[str]] = self._copies.schedule(copying, target, timeout=_COPYING_S)
+        return copied.result()
 
     # -- queries under way -----------------------------------------------------------------------------
 
@@ -253,6 +261,15 @@ class Sandbox:
         except Exception:
             self._check_open()
             raise  # a fault of ours: who answers the request logs it
+
+
+def _copy_and_move(copying: Copying, place: str, target: Path) -> frozenset[str]:
+    """A copy that names files as a child does that has to ask for them."""
+    unmoved = target.with_name(f"{target.name}.unmoved")
+    inlined = copying(unmoved)
+    move(unmoved, place)
+    unmoved.replace(target)
+    return inlined
 
 
 def _key(lake: LakeFiles) -> Hashable:

@@ -31,6 +31,9 @@ _REWRITE_SHARE = 0.2
 _READERS_GRACE = "1 hour"
 """A query that began on a version may go on reading its files for so long."""
 
+_ORPHANS_GRACE = "1 day"
+"""What no version names may be of a load whose COMMIT still arrives."""
+
 _INLINED = "ducklake_inlined_delete_"
 """With the id of a table: where the catalog keeps its deletions."""
 
@@ -124,7 +127,9 @@ class Upkeep:
         cursor.execute(
             f"CALL ducklake_cleanup_old_files({name}, older_than => now() - INTERVAL '{_READERS_GRACE}')"
         )
-        cursor.execute(f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '1 day')")
+        cursor.execute(
+            f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '{_ORPHANS_GRACE}')"
+        )
         lake.files.data.tidy()
 
     def _old_versions(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Sequence[int]:

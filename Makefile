@@ -30,9 +30,9 @@ matrix: $(STAMP)
 demo: setup
 	$(BIN)/python -m bench.demo
 
-# Three at a time on two cores: much of a test is waiting
+# Three at a time on two cores: much of a test is waiting. Long ones first (tests/conftest.py)
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

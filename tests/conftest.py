@@ -24,6 +24,18 @@ settings.register_profile(
 settings.load_profile("headrace")
 
 
+LONG = ("faults", "scale", "fuzz", "engine")
+"""Folders of tests that take long one by one: they begin, so that no process is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def turn(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return LONG.index(folder) if folder in LONG else len(LONG)
+
+    items.sort(key=turn)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Counting(), "counting")
 

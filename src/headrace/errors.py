@@ -36,6 +36,7 @@ The tree::
     ├── Busy                      503  another process holds the catalog of the pool
     ├── StillStaging              503  chunks of the job are not staged yet
     ├── DiskFailed                500  the disk does not write, or not read
+    ├── TableDamaged              500  the disk has changed what a table needs
     ├── Draining                  503  the server is going down; try the next one, or again
     ├── DiskFull                  507
     ├── PoolFull                  507  the pool is above its quota
@@ -356,6 +357,13 @@ class DiskFailed(HeadraceError):
     code = "disk-failed"
     status = 500
     retry = True
+
+
+class TableDamaged(HeadraceError):
+    """The disk has changed a file of the table: no row of it can be trusted."""
+
+    code = "table-damaged"
+    status = 500
 
 
 class PoolFull(HeadraceError):

@@ -239,6 +239,11 @@ class Loader:
             duplicates=reduced.dropped,
             change_date=now(),
             still_mine=lambda: self._still_mine(job),
+            checksums={
+                self.staging_folder.path(c.pool_id, c.job_id, c.id): c.report.checksum
+                for c in told.chunks
+                if c.id not in told.restaged and c.report and c.report.checksum
+            },
         )
 
     def _still_mine(self, job: Job) -> None:

@@ -270,24 +270,25 @@ def test_a_push_goes_on_where_the_network_cut_it(
 COUNTED = "SELECT count(*) AS n, sum(id) AS s, count(DISTINCT id) AS d FROM big"
 
 
-# after its n-th part the client goes on when the interrupt has struck, not before: it can't be done by then
+# after its n-th part the client goes on when the interrupt has struck, not before: it can't be done by then;
+# a pipe, for a lock could be held by the very thread that is interrupted
 INTERRUPTED = """
-import itertools, signal, sys, threading
+import itertools, os, signal, sys
 import pandas as pd
 from headrace import Client
 from headrace.client import How
 
 url, key, pool, file, until = sys.argv[1:]
-struck, parts = threading.Event(), itertools.count(1)
+(struck, strikes), parts = os.pipe(), itertools.count(1)
 
 def strike(*_):
-    struck.set()
+    os.write(strikes, b"!")
     raise KeyboardInterrupt
 
 def progress(_):
     print("part", flush=True)
     if next(parts) == int(until):
-        struck.wait()
+        os.read(struck, 1)
 
 signal.signal(signal.SIGINT, strike)
 how = How(part_bytes=1, at_once=1, progress=progress)

@@ -129,3 +129,94 @@ def test_in_a_raw_chunk_that_a_crash_left(tmp_path: Path, warm: Nursery) -> None
         assert execute(api, pool, job).status_code == 200
         failed = ended(api, pool, job)
         assert failed["status"] == "ERROR" and "the disk has changed them" in failed["logs"][-1]
+
+
+# -- in tables -----------------------------------------------------------------------------------------
+
+
+def loaded(api: httpx.Client, pool: str, table: str) -> None:
+    """Two loads of 200 rows, and one that deletes half of the first's."""
+    for n, kind in enumerate(("upserted", "upserted", "deleted")):
+        rows = [f"{k},x{n}\n" for k in range(100 * n, 200 + 100 * n)]
+        job = create_job(api, pool, table, **SPEC, type="DELTA")["id"]
+        data = ("k,v\n" + "".join(rows)).encode()
+        assert add_chunk(api, pool, job, data, kind).status_code == 200
+        assert execute(api, pool, job).status_code == 200
+        assert ended(api, pool, job)["status"] == "DONE"
+
+
+def table_files(server: RunningServer, pool: str) -> list[Path]:
+    """But not those of our own books."""
+    data = server.data_dir / "pools" / pool / "data"
+    return sorted(p for p in data.rglob("*.parquet") if "headrace" not in p.relative_to(data).parts)
+
+
+def refused(reply: httpx.Response) -> None:
+    assert reply.status_code == 500, reply.text
+    assert "table-damaged" in reply.text
+
+
+@pytest.mark.timeout(120 + 5 * FLIPS)
+def test_in_a_file_of_a_table(server: RunningServer, api: httpx.Client, pool: str) -> None:
+    """Whatever bit it is: no query, export, load or undo goes on; a table beside it is as ever."""
+    chance = random.Random(SEED)
+    for table in ("t", "other"):
+        loaded(api, pool, table)
+    expected = sql(api, pool, "SELECT k, v FROM t ORDER BY k::INT")
+    files = [p for p in table_files(server, pool) if p.stat().st_size]
+    before = {table: _answers(api, pool, table) for table in ("t", "other")}
+    assert all(before.values())
+    for number in range(FLIPS):
+        path = chance.choice(files)
+        original, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+        flip(path, chance)
+        damaged = [table for table in ("t", "other") if not _answers(api, pool, table)]
+        assert len(damaged) == 1, f"flip {number} in {path.name}"
+        _refuses_all(api, pool, damaged[0])
+        path.write_bytes(original)
+        os.utime(path, ns=times)
+    ran("bits that turn over in files of tables", FLIPS, seed=SEED)
+    assert sql(api, pool, "SELECT k, v FROM t ORDER BY k::INT") == expected
+
+
+def _answers(api: httpx.Client, pool: str, table: str) -> bool:
+    reply = api.post(f"/api/v1/pools/{pool}/sql", json={"sql": f"SELECT count(*), max(v) FROM {table}"})
+    if not reply.is_success:
+        refused(reply)
+    return reply.is_success
+
+
+def _refuses_all(api: httpx.Client, pool: str, table: str) -> None:
+    refused(api.get(f"/api/v1/pools/{pool}/tables/{table}/export?format=csv"))
+    job = create_job(api, pool, table, **SPEC, type="DELTA")["id"]
+    add_chunk(api, pool, job, b"k,v\n1,y\n")
+    execute(api, pool, job)
+    failed = ended(api, pool, job)
+    assert (failed["status"], own_job(api, pool, job)["errorCode"]) == ("ERROR", "table-damaged")
+
+
+def test_a_table_whose_file_is_damaged_can_be_replaced(
+    server: RunningServer, api: httpx.Client, pool: str
+) -> None:
+    loaded(api, pool, "t")
+    flip(table_files(server, pool)[0], random.Random(SEED))
+    assert not _answers(api, pool, "t")
+    job = staged(api, pool, "t")
+    assert execute(api, pool, job).status_code == 200
+    assert ended(api, pool, job)["status"] == "DONE"
+    assert sql(api, pool, "SELECT k, v FROM t ORDER BY k::INT") == ROWS
+    refused(api.post(f"/api/v1/pools/{pool}/sql", json={"sql": "SELECT count(*) FROM t AT (VERSION => 5)"}))
+
+
+def test_while_the_server_is_down(tmp_path: Path, warm: Nursery) -> None:
+    server = BornServer(warm, tmp_path / "data").start()
+    with server.client() as api:
+        pool = create_pool(api)
+        loaded(api, pool, "t")
+    server.stop()
+    path = table_files(server, pool)[0]
+    times = path.stat().st_mtime_ns
+    flip(path, random.Random(SEED))
+    os.utime(path, ns=(times, times))  # a disk that errs tells nobody
+    with server, server.client() as api:
+        assert not _answers(api, pool, "t")

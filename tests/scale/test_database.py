@@ -25,6 +25,7 @@ from harness import (
     wait_for_job,
 )
 from postgres import Postgres
+from scale.installation import LEASE_S
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_a_push(running: RunningServer) -> None:
 
 
 def test_a_push_is_taken_up_after_a_crash(tmp_path: Path, database: str) -> None:
-    url = {"HEADRACE_DATABASE_URL": database}
+    url = {"HEADRACE_DATABASE_URL": database, "HEADRACE_LEASE_SECONDS": str(LEASE_S)}
     with RunningServer(tmp_path / "data", env={**url, "HEADRACE_CRASH_AT": "committed"}) as server:
         with server.client() as api:
             pool = create_pool(api)

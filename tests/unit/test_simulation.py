@@ -36,11 +36,13 @@ def erlang_c(load: float, servers: int) -> float:
     return full / (sum(load**k / math.factorial(k) for k in range(servers)) + full)
 
 
-@pytest.mark.parametrize(("cores", "load"), [(1, 0.6), (4, 3.0), (16, 12.0)])
-def test_waiting_is_as_erlang_says(cores: int, load: float) -> None:
+@pytest.mark.parametrize(
+    ("cores", "load", "pushes"), [(1, 0.6, 40_000), (4, 3.0, 40_000), (16, 12.0, 100_000)]
+)
+def test_waiting_is_as_erlang_says(cores: int, load: float, pushes: int) -> None:
     """Service times are those of loads: rows are drawn so that they are exponential, a second in the mean."""
     installation = Installation(Size(worker_cores=cores), replace(NOTHING, delta_million=1e6))
-    seen = installation.run(_random_pushes(load, 100_000))
+    seen = installation.run(_random_pushes(load, pushes))
     waited = np.mean(seen.waited) - 1.0
     expected = erlang_c(load, cores) / (cores - load)
     assert waited == pytest.approx(expected, rel=0.2)

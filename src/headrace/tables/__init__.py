@@ -7,8 +7,8 @@ load allows it. What each method may raise stands at the method; everything is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -31,7 +31,7 @@ class Load:
     ``upserts`` and ``deletes`` are staged files; a delete file's rows count only by their keys.
     ``makes_table``: a DELTA makes the table if there is none (one of deletes alone does not).
     ``unique`` says that no key stands twice in them. ``still_mine`` is asked right before the commit
-    and raises when another worker has taken the job over.
+    and raises when another worker has taken the job over. ``checksums``: those that are known of the files.
     """
 
     job_id: str
@@ -50,6 +50,7 @@ class Load:
     duplicates: int
     change_date: datetime
     still_mine: Callable[[], None]
+    checksums: Mapping[Path, int] = field(default_factory=dict)
 
 
 class TableChange(StrEnum):

@@ -48,7 +48,7 @@ class DataObjects:
     def make_folder(self, path: str) -> str:
         return path
 
-    def take(self, source: str, path: str) -> None:
+    def take(self, source: str, path: str, checksum: int | None = None) -> None:  # noqa: ARG002
         if source.startswith(self.place):
             self.objects.copy(self._key(source), self._key(path))
         elif not self._is_copied(source, path):
@@ -80,7 +80,10 @@ class DataObjects:
         names = self.objects.folders(f"{self.root}/{ATTEMPTS}")
         return [f"{self.place}{ATTEMPTS}/{name}" for name in names if name.startswith(f"{job_id}-")]
 
-    def tidy(self) -> None:
+    def check(self, files: Collection[str]) -> None:
+        pass
+
+    def tidy(self, needed: Callable[[], Collection[str]]) -> None:
         pass
 
     def drop(self) -> None:

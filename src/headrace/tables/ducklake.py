@@ -53,6 +53,7 @@ from headrace.tables.catalog import (
     versions_of,
 )
 from headrace.tables.catalogs import Catalog, Catalogs
+from headrace.tables.checking import check_files, check_named
 from headrace.tables.forgetting import forget_receipts
 from headrace.tables.inlining import INLINED_DELETES
 from headrace.tables.lakedata import LakesData
@@ -187,6 +188,21 @@ class DuckLakeTables:
         with self._cursor(pool_id) as (cursor, lake):
             return stored(cursor, lake)
 
+    def check(self, pool_id: str, tables: Collection[TableRef], sql: str | None = None) -> None:
+        """Whether files are as they were written, of these tables or of those that ``sql`` may name.
+
+        Raises TableDamaged.
+        """
+        if not tables or not self._catalogs.of(pool_id).identity():
+            return
+        if self._data.of(pool_id).folder is None:
+            return  # a store looks after its bytes
+        with self._cursor(pool_id) as (cursor, lake):
+            if sql is None:
+                check_files(cursor, lake, tables)
+            else:
+                check_named(cursor, lake, tables, sql)
+
     # -- loading ---------------------------------------------------------------------------------------
 
     def load(self, pool_id: str, load: Load) -> Receipt:
@@ -263,6 +279,7 @@ class DuckLakeTables:
     def maintain(self, pool_id: str, ref: TableRef) -> None:
         with self._cursor(pool_id) as (cursor, lake), lake.writer:
             if table := find_table(cursor, lake, ref):
+                check_files(cursor, lake, [table.ref])
                 self._upkeep.tidy(cursor, lake, table)
 
     def expire(self, pool_id: str) -> None:
@@ -385,6 +402,7 @@ class LakeReader:
         query_id: str | None = None,
         rejects: bool = False,
     ) -> Answer:
+        self._tables.check(pool_id, tables, sql)
         lake = self._tables.files(pool_id)
         return self._sandbox.query(
             lake, tables, sql, max_rows=max_rows, seconds=seconds, query_id=query_id, rejects=rejects
@@ -401,6 +419,7 @@ class LakeReader:
         return int(str(answer.rows[0][0]))
 
     def export(self, pool_id: str, table: Table, format: ExportFormat) -> Generator[bytes]:
+        self._tables.check(pool_id, [table.ref])
         columns = [*(c.name for c in table.columns), CHANGE_DATE]
         return self._sandbox.export(self._tables.files(pool_id), table.ref, columns, format)
 

@@ -27,6 +27,7 @@ from headrace.tables.icebergstate import plain
 from headrace.tables.lakefiles import LakeFiles
 from headrace.tables.sandbox import Sandbox
 from headrace.tables.sqlitecatalogs import SqliteCatalog
+from headrace.tables.sums import Sums
 
 _CATALOG = "mirror.sqlite"
 _MOST_ROUNDS = 200
@@ -90,7 +91,8 @@ class MirrorReader:
     def _files(self, pool_id: str, data: Path | None) -> LakeFiles:
         pool = self._root / pool_id
         catalog = SqliteCatalog(pool / _CATALOG)
-        return LakeFiles(catalog, DataFolder(data or pool / "data"), pool / "rejects")
+        folder = data or pool / "data"
+        return LakeFiles(catalog, DataFolder(folder, Sums(folder)), pool / "rejects")
 
 
 def _folder(found: Sequence[IcebergTable]) -> Path | None:

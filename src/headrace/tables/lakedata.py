@@ -6,7 +6,7 @@ Files are read and written by the engine, which knows their names: strings, all 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -56,8 +56,11 @@ class LakeData(Protocol):
     def make_folder(self, path: str) -> str:
         """Before a file comes into it; answers its name. May be repeated."""
 
-    def take(self, source: str, path: str) -> None:
-        """A staged file, or one of the lake, has this name as well: neither can be changed by the other."""
+    def take(self, source: str, path: str, checksum: int | None = None) -> None:
+        """A staged file, or one of the lake, has this name as well: neither can be changed by the other.
+
+        ``checksum``: its CRC-32, if that is known.
+        """
 
     def written(self) -> AbstractContextManager[None]:
         """What the engine writes meanwhile survives; to be closed before the commit."""
@@ -71,8 +74,14 @@ class LakeData(Protocol):
     def attempts(self, job_id: str) -> Collection[str]:
         """The folders of all tries to load a job, the one that was committed among them."""
 
-    def tidy(self) -> None:
-        """After files went."""
+    def check(self, files: Collection[str]) -> None:
+        """Whether they are the bytes that were written, before their rows count. Raises TableDamaged.
+
+        Those that this process has compared are not read again. A store looks after its bytes by itself.
+        """
+
+    def tidy(self, needed: Callable[[], Collection[str]]) -> None:
+        """After files went; ``needed`` tells the files that any version of any table needs."""
 
     def drop(self) -> None:
         """All of it. May be repeated."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import duckdb
 
@@ -25,6 +26,7 @@ from headrace.model import (
 )
 from headrace.tables import Load, Preview, TableDiff
 from headrace.tables.catalog import BOOKS, Lake, find_table, remember, stamp_of, table_name
+from headrace.tables.checking import are_as_written, check_files
 from headrace.tables.committing import new_attempt, one_snapshot, rollback
 from headrace.tables.inlining import rows_as_files
 
@@ -153,6 +155,8 @@ class Transaction:
         same = table.columns == load.columns and table.unique_keys == unique
         if load.type is not JobType.REPLACE or not same or (table.rows or 0) > _FEW_ROWS:
             return False
+        if not are_as_written(self._cursor, self._lake, table.ref):
+            return False  # a file may stay with all of its rows deleted
         # whole files go; inlined, each of their rows would be noted
         with nullcontext() if self._as_files else rows_as_files(self._cursor, self._lake):
             self._cursor.execute(f"DELETE FROM {table_name(self._lake, table.ref)}")
@@ -189,6 +193,8 @@ class Transaction:
         pushed = {fold(c.name) for c in load.columns}
         missing = [c for c in columns if fold(c.name) not in pushed]
         keeps = load.keys and missing and load.strategy is not UpsertStrategy.UPSERT_WITH_NULLIFICATION
+        if load.keys:
+            check_files(self._cursor, self._lake, [table.ref])
         name = table_name(self._lake, table.ref)
         known = bool(load.keys) and set(map(fold, load.keys)) == set(table.unique_keys)
         upserts = self._upserts
@@ -296,7 +302,7 @@ class Transaction:
         for number, file in enumerate(files):
             final = file if file.startswith(f"{target}/") else f"{target}/{number}.parquet"
             if final != file:
-                self._data.take(file, final)
+                self._data.take(file, final, self._load.checksums.get(Path(file)))
             self._cursor.execute(
                 f"CALL ducklake_add_data_files({literal(self._lake.alias)}, {literal(ref.name)}, "
                 f"{literal(final)}, schema => {literal(ref.connection_id or 'main')}, "

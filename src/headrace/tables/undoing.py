@@ -36,6 +36,7 @@ from headrace.tables.catalog import (
     table_name,
     versions_of,
 )
+from headrace.tables.checking import check_files
 from headrace.tables.committing import new_attempt, one_snapshot
 from headrace.tables.inlining import rows_as_files
 
@@ -122,6 +123,7 @@ class Undoer:
         if then is None:
             gone = UndoneTable(ref, True, False, self._count(ref), 0, 0)
             return Step(ref, None, (), gone)
+        check_files(self._cursor, self._lake, [ref], versions=True)
         columns = self._columns(ref, self._before)
         before, after = self._count(ref, self._before), self._count(ref, self._after)
         same_table = begin_of(self._cursor, self._lake, ref, self._before) == begin_of(

@@ -19,6 +19,7 @@ from headrace.conversion import literal, quoted
 from headrace.model import CHANGE_DATE, Table, TableRef, fold
 from headrace.tables import Chores
 from headrace.tables.catalog import BOOKS, Lake, alive, asked, ref_of, table_name
+from headrace.tables.checking import all_files
 from headrace.tables.committing import transaction
 from headrace.tables.inlining import rows_as_files
 from headrace.tables.lakedata import COMPACTED
@@ -130,7 +131,7 @@ class Upkeep:
         cursor.execute(
             f"CALL ducklake_delete_orphaned_files({name}, older_than => now() - INTERVAL '{_ORPHANS_GRACE}')"
         )
-        lake.files.data.tidy()
+        lake.files.data.tidy(lambda: all_files(cursor, lake))
 
     def _old_versions(self, cursor: duckdb.DuckDBPyConnection, lake: Lake) -> Sequence[int]:
         # by their numbers: the engine compares times as texts of two forms, and takes a whole day for past;

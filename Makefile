@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark bench-spark programs soak names undos damage fuzz cuts slow-clients screenshots mutants clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark bench-spark programs soak names undos conformance damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -136,6 +136,11 @@ programs: setup
 # Random loads and undos beside a model: make undos PROGRAMS=200
 undos: setup
 	HEADRACE_UNDO_PROGRAMS=$(PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_undo.py $(ARGS)
+
+# Any table in any dialect reads back equal, the long form: make conformance TABLES=120000
+TABLES ?= 120000
+conformance: setup
+	HEADRACE_CSV_READ=$(TABLES) HEADRACE_CSV_STAGED=$$(($(TABLES) / 20)) $(BIN)/python -m pytest -n 2 --timeout 3600 tests/unit/test_csv_conformance.py tests/engine/test_csv_conformance.py $(ARGS)
 
 # The long form of the damaged files: make damage FILES=20000
 FILES ?= 10000

@@ -6,6 +6,7 @@ Both ways: as a chunk goes, straight where the engine surely reads it as we do, 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -23,7 +24,7 @@ from headrace.model import FileType
 from headrace.staging import StageTask, csvfiles, looking, story, writing
 from headrace.staging import engine as child
 
-CASES = 6_000
+CASES = int(os.environ.get("HEADRACE_CSV_STAGED", "2000"))
 PARTS = 6
 _FIRST = 1_000_000  # other cases than those of our reader alone
 

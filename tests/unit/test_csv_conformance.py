@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from counted import counted
 from csvcases import Case
 from headrace.csvrecords import BadRecord, Dialect, Places, first_record, lines, rewrite
 
-CASES = 120_000
+CASES = int(os.environ.get("HEADRACE_CSV_READ", "40000"))
 PARTS = 6
 
 

@@ -16,6 +16,7 @@ from headrace.commands import (
     keys,
     login,
     maintain,
+    migrate,
     pools,
     push,
     rejects,
@@ -106,3 +107,4 @@ app.command("doctor")(doctor.doctor)
 app.command("maintain")(maintain.maintain)
 app.command("gc")(gc.gc)
 app.add_typer(backup.app)
+app.command("migrate")(migrate.migrate)

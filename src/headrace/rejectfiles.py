@@ -215,8 +215,12 @@ class RejectObjects(RejectFolders):
 _ROOT = "rejects"
 
 
+def key_of(pool_id: str, job_id: str, number: int | str) -> str:
+    return f"{_ROOT}/{pool_id}/{job_id}/{number}"
+
+
 def _key(chunk: Chunk) -> str:
-    return f"{_ROOT}/{chunk.pool_id}/{chunk.job_id}/{chunk.number}"
+    return key_of(chunk.pool_id, chunk.job_id, chunk.number)
 
 
 def _read(line: str) -> Reject:

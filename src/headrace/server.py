@@ -23,10 +23,12 @@ from headrace.access import SHORTEST_TOKEN, Scrapers
 from headrace.certificates import self_signed
 from headrace.console.pages import add_pages
 from headrace.durable import sync
+from headrace.errors import Conflict
 from headrace.faults import Faults
 from headrace.folders import CannotStart, only_server_of, temp_of
 from headrace.keys import new_secret
 from headrace.model import KeyKind, Permission
+from headrace.moving import refuse_moved
 from headrace.rehearsal import Rehearsal
 from headrace.settings import CatalogPlace, Settings, keep_from_children
 from headrace.tables.sandbox import Sandbox
@@ -128,8 +130,14 @@ def _own_folder(settings: Settings) -> Path:
 
 
 def _place_in(folder: Path, settings: Settings) -> AbstractContextManager[None]:
-    """Processes that share a database share the folder, too."""
-    return nullcontext() if settings.shared else only_server_of(folder)
+    """Processes that share a database share the folder, too. Raises CannotStart."""
+    if settings.shared:
+        return nullcontext()
+    try:
+        refuse_moved(folder)
+    except Conflict as error:
+        raise CannotStart(error.message) from error
+    return only_server_of(folder)
 
 
 @dataclass(frozen=True)

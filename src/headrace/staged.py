@@ -99,7 +99,7 @@ class StagedObjects(StagingFolder):
 
     def publish(self, pool_id: str, job_id: str, chunk_id: str) -> None:
         path = self.path(pool_id, job_id, chunk_id)
-        self._objects.put(_key(pool_id, job_id, chunk_id), path, overwrite=True)
+        self._objects.put(key_of(pool_id, job_id, chunk_id), path, overwrite=True)
 
     def release(self, pool_id: str, job_id: str, chunk_id: str) -> None:
         self.path(pool_id, job_id, chunk_id).unlink(missing_ok=True)
@@ -110,7 +110,7 @@ class StagedObjects(StagingFolder):
         part = path.with_name(f"{chunk_id}-{uuid4().hex}.part")
         try:
             with part.open("xb") as file:
-                self._objects.read_into(_key(pool_id, job_id, chunk_id), file)
+                self._objects.read_into(key_of(pool_id, job_id, chunk_id), file)
             part.replace(path)
         except FileNotFoundError:
             path.unlink(missing_ok=True)
@@ -142,5 +142,5 @@ def published(temp: Path, path: str) -> str | None:
 _ROOT = "staged"
 
 
-def _key(pool_id: str, job_id: str, chunk_id: str) -> str:
+def key_of(pool_id: str, job_id: str, chunk_id: str) -> str:
     return f"{_ROOT}/{pool_id}/{job_id}/{chunk_id}"

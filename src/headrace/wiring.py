@@ -35,6 +35,7 @@ from headrace.locks import Locks, LocksOfProcess
 from headrace.logs import Logbook
 from headrace.metadata import CannotOpen, Metadata
 from headrace.metadata.advisory import AdvisoryLocks, LocksOfOneConnection
+from headrace.metadata.moving import is_half_moved
 from headrace.metadata.signs import Hear, Listener, Sign
 from headrace.metrics import Metrics
 from headrace.model import AuditEntry, SubmissionLimits
@@ -319,9 +320,16 @@ def _noting(trail: Trail, changes: Changes) -> Write:
 
 def metadata_of(settings: Settings) -> Metadata:
     try:
-        return Metadata(settings.database)
+        metadata = Metadata(settings.database)
     except CannotOpen as error:
         raise CannotStart(str(error)) from error
+    if is_half_moved(metadata.engine):
+        metadata.close()
+        raise CannotStart(
+            "A folder is being moved into this database, and not all of it is there: go on with "
+            "'headrace migrate', or stay with the folder: start without database_url."
+        )
+    return metadata
 
 
 def _listening(settings: Settings, gauges: Gauges) -> Listening:

@@ -125,6 +125,11 @@ class IncomingObject:
             self._objects.delete([found.key for found in self._objects.found(self._place)])
 
 
+def key_of_whole(job_id: str, chunk_id: str) -> str:
+    """Of a chunk that is one piece."""
+    return f"{_ROOT}/{job_id}/{chunk_id}/{0:05}{_END}"
+
+
 def _whole(found: Iterable[Found]) -> list[str]:
     """The keys of a chunk's pieces in their order. Raises FileNotFoundError."""
     keys = sorted(object.key for object in found)

@@ -215,5 +215,10 @@ def _at(piece: Found) -> int:
     return int(piece.key.rpartition("/")[2])
 
 
+def keys_of_whole(job_id: str, upload_id: str) -> tuple[str, str]:
+    """Of an upload all of which is one piece: what says that it has begun, and the piece."""
+    return f"{_place(job_id, upload_id)}/{_BEGUN}", f"{_place(job_id, upload_id)}/{0:020}"
+
+
 def _place(job_id: str, upload_id: str) -> str:
     return f"{_ROOT}/{job_id}/{upload_id}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, ExceptionContext, event
 
 from headrace import postgres
@@ -80,9 +81,19 @@ def _say_disk_fault(context: ExceptionContext) -> None:
         raise error from context.original_exception
 
 
-def _migrate(engine: Engine) -> None:
+def newest_revision() -> str | None:
+    """That of a database which has had every migration."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", "headrace:metadata/migrations")
+    return config
+
+
+def _migrate(engine: Engine) -> None:
+    config = _config()
     with engine.execution_options(write=True).begin() as connection:
         alone(connection, "migrations")  # of several servers that start at once, one migrates
         config.attributes["connection"] = connection

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from headrace import postgres
 from headrace.conversion import literal, quoted
@@ -96,6 +96,13 @@ class PostgresCatalog:
     def tidy(self, cursor: duckdb.DuckDBPyConnection, alias: str) -> None:
         pass
 
+    def columns(self, db: Connection) -> dict[str, dict[str, str]]:
+        """The types of the columns of each of its tables."""
+        found: dict[str, dict[str, str]] = {}
+        for table, column, type in db.exec_driver_sql(_COLUMNS, (self.schema,)):
+            found.setdefault(table, {})[column] = type
+        return found
+
     def drop(self) -> None:
         with self.database.connect() as db:
             db.exec_driver_sql(f"DROP SCHEMA IF EXISTS {self.schema} CASCADE")
@@ -139,6 +146,10 @@ class PostgresCatalogs:
                 for start in range(0, len(schemas), _ASKED_AT_ONCE)
                 for (place,) in db.exec_driver_sql(_places(schemas[start : start + _ASKED_AT_ONCE]))
             }
+
+    def changing(self) -> AbstractContextManager[Connection]:
+        """A transaction in the database of all of them."""
+        return self._database.execution_options(isolation_level="READ COMMITTED").begin()
 
     def close(self) -> None:
         self._database.dispose()

@@ -1,0 +1,99 @@
+"""Moving house, wired: which parts a move needs, by the settings of the new place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from headrace.chunks.s3 import key_of_whole
+from headrace.chunks.s3parts import keys_of_whole
+from headrace.folders import CannotStart, only_server_of, temp_of
+from headrace.metadata import CannotOpen
+from headrace.moving import Amount, IntoStore, Move
+from headrace.objects import Objects
+from headrace.rejectfiles import key_of as key_of_rejects
+from headrace.settings import Engine, Settings
+from headrace.staged import key_of as key_of_staged
+from headrace.tables.catalogmoves import CatalogMoves
+from headrace.tables.postgrescatalogs import PostgresCatalogs
+from headrace.wiring import objects_of
+
+
+def foreseen(settings: Settings) -> Sequence[Amount]:
+    """What ``move`` would copy. Raises CannotStart, Conflict, NotFound."""
+    with _moving(settings, print) as move:
+        return move.amounts()
+
+
+def move(settings: Settings, told: Callable[[str], None]) -> None:
+    """Raises CannotStart, Conflict, NotFound, Different."""
+    with _moving(settings, told) as moving:
+        moving.run()
+
+
+@contextmanager
+def _moving(settings: Settings, told: Callable[[str], None]) -> Iterator[Move]:
+    _refuse(settings)
+    os.umask(0o077)
+    folder = settings.data_dir.resolve()
+    if not (folder / "pools").is_dir():
+        raise CannotStart(f"There is no server's folder at {folder}.")
+    with only_server_of(folder):
+        try:
+            url = settings.database_url.get_secret_value()
+            kinds = _kinds(folder, objects_of(settings)) if settings.storage_url else []
+            temp = temp_of(folder)
+            yield Move(folder, temp, url, partial(_catalogs, settings, temp), kinds, told)
+        except CannotOpen as error:
+            raise CannotStart(str(error)) from error
+
+
+def _refuse(settings: Settings) -> None:
+    if not settings.shared:
+        raise CannotStart("It moves to the database of database_url, which is not set.")
+    if settings.engine is not Engine.LAKE:
+        raise CannotStart("Tables of Iceberg do not move: their catalog and warehouse stay where they are.")
+    if not settings.catalogs_in_database:
+        raise CannotStart("Catalogs move with all else: take away catalogs.")
+
+
+def _catalogs(settings: Settings, temp: Path) -> CatalogMoves:
+    catalogs = PostgresCatalogs(settings.database_url.get_secret_value())
+    return CatalogMoves(catalogs, memory_mb=settings.load_memory_mb, temp=temp)
+
+
+def _kinds(folder: Path, objects: Objects) -> list[IntoStore]:
+    """What is in the folder, and what each is called in the store."""
+    pools = folder / "pools"
+    return [
+        IntoStore("chunks", folder / "chunks", "*/*", _of_chunk, objects),
+        IntoStore("staged chunks", pools, "*/staging/*/*.parquet", _of_staged, objects),
+        IntoStore("rejects", pools, "*/rejects/job_id=*/*.ndjson", _of_rejects, objects),
+        IntoStore("uploads", folder / "uploads", "*/*", _of_upload, objects, _begun),
+    ]
+
+
+def _of_chunk(file: Path) -> str:
+    return key_of_whole(file.parent.name, file.name)
+
+
+def _of_staged(file: Path) -> str:
+    return key_of_staged(file.parent.parent.parent.name, file.parent.name, file.stem)
+
+
+def _of_rejects(file: Path) -> str:
+    job_id = file.parent.name.removeprefix("job_id=")
+    return key_of_rejects(file.parent.parent.parent.name, job_id, file.stem)
+
+
+def _of_upload(file: Path) -> str:
+    """One of which nothing has come has no piece."""
+    begun, piece = keys_of_whole(file.parent.name, file.name)
+    return piece if file.stat().st_size else begun
+
+
+def _begun(file: Path) -> str:
+    return keys_of_whole(file.parent.name, file.name)[0]

@@ -13,11 +13,14 @@ from headrace.chunks.s3parts import keys_of_whole
 from headrace.folders import CannotStart, only_server_of, temp_of
 from headrace.metadata import CannotOpen
 from headrace.moving import Amount, IntoStore, Move
-from headrace.objects import Objects
+from headrace.objects import CannotReach, Objects
 from headrace.rejectfiles import key_of as key_of_rejects
 from headrace.settings import Engine, Settings
 from headrace.staged import key_of as key_of_staged
 from headrace.tables.catalogmoves import CatalogMoves
+from headrace.tables.datafolders import DataFolders
+from headrace.tables.dataobjects import DataStore
+from headrace.tables.lakedata import LakesData
 from headrace.tables.postgrescatalogs import PostgresCatalogs
 from headrace.wiring import objects_of
 
@@ -43,11 +46,16 @@ def _moving(settings: Settings, told: Callable[[str], None]) -> Iterator[Move]:
         raise CannotStart(f"There is no server's folder at {folder}.")
     with only_server_of(folder):
         try:
-            url = settings.database_url.get_secret_value()
-            kinds = _kinds(folder, objects_of(settings)) if settings.storage_url else []
-            temp = temp_of(folder)
-            yield Move(folder, temp, url, partial(_catalogs, settings, temp), kinds, told)
-        except CannotOpen as error:
+            url, temp = settings.database_url.get_secret_value(), temp_of(folder)
+            if not settings.storage_url:
+                data: LakesData = DataFolders(folder / "pools")
+                yield Move(folder, temp, url, partial(_catalogs, settings, data, temp), [], told)
+                return
+            kinds = _kinds(folder, objects_of(settings))
+            data = DataStore(settings.storage_url, settings.storage_access, lambda _: None)
+            catalogs = partial(_catalogs, settings, data, temp)
+            yield Move(folder, temp, url, catalogs, kinds, told, lambda pool: data.of(pool).place)
+        except (CannotOpen, CannotReach) as error:
             raise CannotStart(str(error)) from error
 
 
@@ -56,13 +64,15 @@ def _refuse(settings: Settings) -> None:
         raise CannotStart("It moves to the database of database_url, which is not set.")
     if settings.engine is not Engine.LAKE:
         raise CannotStart("Tables of Iceberg do not move: their catalog and warehouse stay where they are.")
+    if settings.storage_url and not settings.storage_key:
+        raise CannotStart("Tables in a store of objects need storage_key and storage_secret.")
     if not settings.catalogs_in_database:
         raise CannotStart("Catalogs move with all else: take away catalogs.")
 
 
-def _catalogs(settings: Settings, temp: Path) -> CatalogMoves:
+def _catalogs(settings: Settings, data: LakesData, temp: Path) -> CatalogMoves:
     catalogs = PostgresCatalogs(settings.database_url.get_secret_value())
-    return CatalogMoves(catalogs, memory_mb=settings.load_memory_mb, temp=temp)
+    return CatalogMoves(catalogs, data, memory_mb=settings.load_memory_mb, temp=temp)
 
 
 def _kinds(folder: Path, objects: Objects) -> list[IntoStore]:
@@ -72,6 +82,7 @@ def _kinds(folder: Path, objects: Objects) -> list[IntoStore]:
         IntoStore("chunks", folder / "chunks", "*/*", _of_chunk, objects),
         IntoStore("staged chunks", pools, "*/staging/*/*.parquet", _of_staged, objects),
         IntoStore("rejects", pools, "*/rejects/job_id=*/*.ndjson", _of_rejects, objects),
+        IntoStore("data of tables", pools, "*/data/**/*.parquet", partial(_of_data, pools), objects),
         IntoStore("uploads", folder / "uploads", "*/*", _of_upload, objects, _begun),
     ]
 
@@ -87,6 +98,10 @@ def _of_staged(file: Path) -> str:
 def _of_rejects(file: Path) -> str:
     job_id = file.parent.name.removeprefix("job_id=")
     return key_of_rejects(file.parent.parent.parent.name, job_id, file.stem)
+
+
+def _of_data(pools: Path, file: Path) -> str:
+    return f"pools/{file.relative_to(pools).as_posix()}"
 
 
 def _of_upload(file: Path) -> str:

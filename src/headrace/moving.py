@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -33,7 +34,7 @@ from headrace.metadata.moving import (
 )
 from headrace.objects import Objects
 from headrace.tables.catalogcopy import copy_catalog
-from headrace.tables.catalogfiles import files_named
+from headrace.tables.catalogfiles import files_named, forget_what_goes, move
 from headrace.tables.catalogmoves import CatalogMoves, counts_of_file, digest_of_file
 
 MOVED = "moved.json"
@@ -111,6 +112,8 @@ class Move:
     catalogs: Callable[[], CatalogMoves]
     files: Sequence[IntoStore]
     told: Callable[[str], None]
+    place: Callable[[str], str] | None = None
+    """Where the data of a pool's tables go, among the files; None: they stay."""
 
     # -- what there is ---------------------------------------------------------------------------------
 
@@ -124,7 +127,9 @@ class Move:
         there = [path for path in catalogs if path.is_file()]
         named = [file for path in there for file in files_named(path)]
         data = Amount(
-            "files of tables, which stay where they are", len(named), sum(file.bytes for file in named)
+            "files of tables" + ("" if self.place else ", which stay where they are"),
+            len(named),
+            sum(file.bytes for file in named),
         )
         sizes = {kind.kind: [file.stat().st_size for file in kind.all()] for kind in self.files}
         kinds = [Amount(f"{kind}, into the store", len(found), sum(found)) for kind, found in sizes.items()]
@@ -144,7 +149,6 @@ class Move:
                 raise Conflict("The folder has moved already: start a server with this database_url.")
             if not (marks.done("compared") and (self.folder / MOVED).exists()):
                 self._refuse_stranger()
-                self._refuse_data()
                 self._copy_and_compare(marks)
                 self._note(marks)
             self._set_aside(marks)
@@ -156,14 +160,6 @@ class Move:
         if revision_of(path) != newest_revision():
             raise Conflict(
                 f"{path} is of another version of Headrace: start this one on the folder once, and stop it."
-            )
-
-    def _refuse_data(self) -> None:
-        catalogs = self.folder.glob(f"pools/*/{_CATALOG}")
-        if self.files and any(files_named(catalog) for catalog in catalogs):
-            raise Conflict(
-                "Tables of the folder have their data in files, and those do not move into a store: take "
-                "away storage_url."
             )
 
     def _copy_and_compare(self, marks: Marks) -> None:
@@ -190,9 +186,8 @@ class Move:
         for pool in pools:
             step = f"catalog of {pool}"
             if not marks.done(step):
-                copy = self._copied(pool)
-                marked = partial(mark, step=step, said=digest_of_file(copy))
-                moves.copy(pool, copy, self._data(pool), marked)
+                marked = partial(mark, step=step, said=digest_of_file(self._copied(pool)))
+                moves.copy(pool, self._led(pool), self._new_data(pool), marked)
                 self.told(f"{step}: copied")
 
     def _copy_files(self, marks: Marks) -> None:
@@ -226,8 +221,9 @@ class Move:
             yield f"catalog of {pool}: it was changed here since it was copied"
             return
         moves.copy_back(pool, back)
-        yield from _different(f"catalog of {pool}", counts_of_file(copy), counts_of_file(back))
-        here, there = moves.contents_of_file(copy, self._data(pool)), moves.contents(pool, self._data(pool))
+        yield from _different(f"catalog of {pool}", counts_of_file(self._led(pool)), counts_of_file(back))
+        here = moves.contents_of_file(copy, self._data(pool))
+        there = moves.contents(pool, self._new_data(pool))
         yield from _different(f"tables of {pool}", here, there)
         self.told(f"tables of {pool}: {len(here)} read on both sides")
 
@@ -249,7 +245,9 @@ class Move:
                 books.settle()
         for path in [self.folder / _METADATA, *self.folder.glob(f"pools/*/{_CATALOG}")]:
             _rename(path)
-        self.told(f"the old databases are set aside, as files that end with {ASIDE}")
+        for data in self.folder.glob("pools/*/data") if self.place else ():
+            _rename(data)
+        self.told(f"what was left here is set aside, under names that end with {ASIDE}")
         marks.add(WHOLE)
 
     def _catalog(self, pool: str) -> Path:
@@ -257,6 +255,19 @@ class Move:
 
     def _data(self, pool: str) -> str:
         return f"{self.folder / 'pools' / pool / 'data'}/"
+
+    def _new_data(self, pool: str) -> str:
+        return self.place(pool) if self.place else self._data(pool)
+
+    def _led(self, pool: str) -> Path:
+        """A copy of its catalog that leads to where its data will be."""
+        led = self.temp / f"{pool}.led"
+        if not led.exists():
+            shutil.copyfile(self._copied(pool), led)
+            if self.place:
+                forget_what_goes(led)
+                move(led, self.place(pool))
+        return led
 
     def _copied(self, pool: str) -> Path:
         copy = self.temp / pool
@@ -266,8 +277,8 @@ class Move:
 
 
 _BACK = (
-    f"Stop every server, give back the names of all files that end with {ASIDE} (metadata.sqlite, and "
-    "pools/*/catalog.sqlite), delete this file and the new database, and start without database_url. What "
+    f"Stop every server, give back the names of all that ends with {ASIDE} (metadata.sqlite, and in pools/*/ "
+    "catalog.sqlite and data), delete this file and the new database, and start without database_url. What "
     "was pushed since is lost; once a server has looked after tables at the new place, files that the old "
     "catalogs name are gone."
 )

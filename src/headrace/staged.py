@@ -136,7 +136,7 @@ def published(temp: Path, path: str) -> str | None:
     if len(parts) != 4 or not parts[3].endswith(".parquet"):
         return None
     pool_id, _, job_id, name = parts
-    return _key(pool_id, job_id, name.removesuffix(".parquet"))
+    return key_of(pool_id, job_id, name.removesuffix(".parquet"))
 
 
 _ROOT = "staged"

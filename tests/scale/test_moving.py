@@ -220,19 +220,11 @@ def dump_aside(path: Path) -> bytes:
         return "\n".join(db.iterdump()).encode()
 
 
-def test_what_waits_goes_into_a_store(tmp_path: Path, postgres: Postgres, object_store: ObjectStore) -> None:
+def test_all_goes_into_a_store(left: Left, postgres: Postgres, object_store: ObjectStore) -> None:
     """Broken off before it was compared; and an object that has other bytes is found."""
-    server, url, stored = (
-        RunningServer(tmp_path / "data"),
-        postgres.database(),
-        object_store.environment("house"),
-    )
-    with server, server.client() as api:
-        pool = create_pool(api)
-        failed, waiting, upload = things_that_wait(api, pool, server.data_dir)
+    url, stored = postgres.database(), object_store.environment("house")
     more = {name.removeprefix("HEADRACE_").lower(): value for name, value in stored.items()}
-    settings = Settings(data_dir=server.data_dir, database_url=SecretStr(url), **more)
-    there = object_store.objects("house")
+    settings, there = settings_of(left, url, **more), object_store.objects("house")
 
     def spoil(line: str) -> None:
         if line == "rejects: 1 files copied":
@@ -247,22 +239,14 @@ def test_what_waits_goes_into_a_store(tmp_path: Path, postgres: Postgres, object
     there.delete([found.key for found in there.found("rejects")])
     with pytest.raises(Different, match=r"rejects: .* is missing there"):
         house.move(settings, print)
-    [rejects] = server.data_dir.glob("pools/*/rejects/*/*")
-    there.put(f"rejects/{pool}/{failed}/1", rejects, overwrite=True)
+    [rejects] = left.folder.glob("pools/*/rejects/*/*")
+    there.put(f"rejects/{left.pool}/{left.failed}/1", rejects, overwrite=True)
     house.move(settings, print)
-    for old in (*server.data_dir.glob("chunks/*"), *server.data_dir.glob("uploads/*"), rejects.parent):
-        shutil.rmtree(old)
-    with (
-        RunningServer(server.data_dir, env=environment(url, **stored), name="moved") as moved,
-        moved.client() as api,
-    ):
-        tus = Tus(api, pool, waiting)
-        assert tus.offset(upload) == len(PART)
-        assert tus.patch(upload, len(PART), PART).is_success
-        assert execute(api, pool, waiting).is_success
-        assert wait_for_job(api, pool, waiting)["status"] == "DONE"
-        assert sql(api, pool, "SELECT k, v FROM t ORDER BY k") == [["1", "a"], ["k", "v"]]
-        assert sql(api, pool, "SELECT value FROM rejects") == [["x"]]
+    assert not list(left.folder.glob("pools/*/data"))
+    for name in ("chunks/*", "uploads/*", "pools/*/data.moved"):
+        for old in left.folder.glob(name):
+            shutil.rmtree(old)
+    check_moved(left, environment(url, **stored))
 
 
 def test_broken_off_at_each_step(left: Left, postgres: Postgres) -> None:
@@ -357,18 +341,13 @@ def test_who_goes_on_with_the_old_server_moves_anew(left: Left, postgres: Postgr
     assert "rows of jobs" in str(different.value)
 
 
-def test_what_is_refused(left: Left, postgres: Postgres, tmp_path: Path, object_store: ObjectStore) -> None:
+def test_what_is_refused(left: Left, postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.database()
     with pytest.raises(CannotStart, match="database_url, which is not set"):
         house.move(Settings(data_dir=left.folder), print)
     (tmp_path / "empty" / "pools").mkdir(parents=True)
     with pytest.raises(NotFound):
         house.move(Settings(data_dir=tmp_path / "empty", database_url=SecretStr(url)), print)
-    stored = {
-        name.removeprefix("HEADRACE_").lower(): v for name, v in object_store.environment("refused").items()
-    }
-    with pytest.raises(Conflict, match="do not move into a store"):
-        house.move(settings_of(left, url, **stored), print)
     with pytest.raises(Broken):
         house.move(settings_of(left, url), broken_off(set()))
     with closing(sqlite3.connect(left.folder / "metadata.sqlite")) as books, books:

@@ -19,7 +19,7 @@ def migrate(
     """Move a data folder into the database of HEADRACE_DATABASE_URL, and the store of HEADRACE_STORAGE_URL.
 
     The server must be stopped. What is interrupted goes on with the next call; nothing of the folder is
-    changed before all has been compared. The data of tables stay files of the folder.
+    changed before all has been compared.
     """
     from headrace import folders, house  # noqa: PLC0415  slow to import
     from headrace.moving import Different  # noqa: PLC0415

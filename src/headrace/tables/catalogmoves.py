@@ -21,6 +21,7 @@ from sqlalchemy import Connection
 from headrace.conversion import literal, quoted
 from headrace.errors import Conflict
 from headrace.tables.catalogs import Catalog
+from headrace.tables.lakedata import LakesData
 from headrace.tables.postgrescatalogs import PostgresCatalog, PostgresCatalogs
 
 _AT_ONCE = 1000
@@ -54,19 +55,21 @@ class Content:
 
 
 class CatalogMoves:
-    """``catalogs`` are the new ones, closed with this. The engine here opens files that nobody writes to."""
+    """``catalogs`` and ``data`` are the new ones; the former are closed with this."""
 
-    def __init__(self, catalogs: PostgresCatalogs, *, memory_mb: int, temp: Path) -> None:
+    def __init__(self, catalogs: PostgresCatalogs, data: LakesData, *, memory_mb: int, temp: Path) -> None:
         self._catalogs = catalogs
-        for extension in ("ducklake", "sqlite_scanner", "postgres_scanner"):
+        extensions = ("ducklake", "sqlite_scanner", "postgres_scanner", *data.extensions)
+        for extension in extensions:
             import_extension(extension)
         self._engine = duckdb.connect(
             config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
         )
-        self._engine.execute("LOAD ducklake; LOAD sqlite_scanner; LOAD postgres_scanner")
+        self._engine.execute("; ".join(f"LOAD {extension}" for extension in extensions))
         self._engine.execute(f"SET enable_progress_bar=false; SET memory_limit='{memory_mb}MB'")
         self._engine.execute(f"SET TimeZone='UTC'; SET temp_directory={literal(str(temp / 'moving'))}")
         catalogs.set_up(self._engine)
+        data.set_up(self._engine)
 
     def copy(self, pool_id: str, books: Path, data: str, mark: Callable[[Connection], None]) -> None:
         """The catalog of a file, whose data lie at ``data``, into the database. May be repeated."""

@@ -45,6 +45,7 @@ from headrace.wiring import (
     engines_of,
     locks_of,
     metadata_of,
+    refuse_other_engine,
     tables_of,
 )
 
@@ -250,6 +251,7 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     if not (folder / "pools").is_dir():
         raise CannotStart(f"There is no server's folder at {folder}.")
     check_spark(settings)
+    refuse_other_engine(settings, folder)
     with _place_in(folder, settings):
         temp = temp_of(folder)
         sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=temp, warm=0)

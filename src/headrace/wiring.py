@@ -174,6 +174,7 @@ class Parts:
 
 def engines_of(settings: Settings, folder: Path) -> Engines:
     check_spark(settings)
+    refuse_other_engine(settings, folder)
     temp = temp_of(folder)
     sandbox = Sandbox(
         processes=settings.sql_processes,
@@ -591,6 +592,24 @@ def _spark_tables(settings: Settings, folder: Path, sandbox: Sandbox, locks: Loc
         keep_versions_days=settings.keep_versions_days,
         upkeep_loads=settings.upkeep_loads,
     )
+
+
+TABLES_MOVING, TABLES_MOVED = "tables-moving.json", "tables-moved.json"
+"""Say of a folder that the tables of its lakes are on their way to Iceberg, or all there."""
+
+
+def refuse_other_engine(settings: Settings, folder: Path) -> None:
+    """Raises CannotStart where the tables are not all with this engine."""
+    if settings.engine is Engine.SPARK and (folder / TABLES_MOVING).exists():
+        raise CannotStart(
+            "Not all tables of the folder are in Iceberg yet: go on with 'headrace migrate', or stay with "
+            "the lake, without engine."
+        )
+    if settings.engine is Engine.LAKE and (folder / TABLES_MOVED).exists():
+        raise CannotStart(
+            "The tables of the folder have moved to Iceberg: set engine to 'spark'. To go back to the lake, "
+            f"as it was then, delete {folder / TABLES_MOVED}."
+        )
 
 
 def check_spark(settings: Settings) -> None:

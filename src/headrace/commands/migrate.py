@@ -19,7 +19,8 @@ def migrate(
     """Move a data folder into the database of HEADRACE_DATABASE_URL, and the store of HEADRACE_STORAGE_URL.
 
     The server must be stopped. What is interrupted goes on with the next call; nothing of the folder is
-    changed before all has been compared.
+    changed before all has been compared. With HEADRACE_ENGINE spark it moves tables of the lake into Iceberg
+    instead, without their older versions.
     """
     from headrace import folders, house  # noqa: PLC0415  slow to import
     from headrace.moving import Different  # noqa: PLC0415
@@ -32,6 +33,6 @@ def migrate(
                 print(plain(f"{amount.what}: {amount.count}{size}"))
         else:
             house.move(settings, lambda line: print(plain(line), file=sys.stderr, flush=True))
-            print("The folder has moved. Next: headrace serve, with the same settings")
+            print("All has moved. Next: headrace serve, with the same settings")
     except (folders.CannotStart, Different) as error:
         raise Stop(str(error)) from error

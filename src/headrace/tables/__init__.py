@@ -51,6 +51,8 @@ class Load:
     change_date: datetime
     still_mine: Callable[[], None]
     checksums: Mapping[Path, int] = field(default_factory=dict)
+    dated: bool = False
+    """A REPLACE whose files have the change date of each row: a table that moves. The lake takes none."""
 
 
 class TableChange(StrEnum):

@@ -349,7 +349,9 @@ class Loading:
     def _read(self, files: Sequence[Path], columns: Sequence[Column], *more: str) -> Any:
         """Staged files, under plain names; ``more`` are expressions."""
         named = [(_tick(self._in_file.get(c.name, c.name)), c) for c in columns]
-        schema = ", ".join(f"{name} {_spark_type(c.type)}" for name, c in named)
+        there = [(_tick(self._in_file.get(c.name, c.name)), c.type) for c in columns]
+        there += [(_tick(CHANGE_DATE), _DATETIME)] * self._load.dated
+        schema = ", ".join(f"{name} {_spark_type(type)}" for name, type in there)
         read = self._session.read.schema(schema).parquet(*[file.as_uri() for file in files])
         return read.selectExpr(*(f"{name} AS `{plain(c.name)}`" for name, c in named), *more)
 
@@ -357,20 +359,26 @@ class Loading:
         """The upserts with their change date and their place."""
         load = self._load
         number = (self._found.state.loads if self._found else 0) + 1
-        stamp = load.change_date.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
-        more = f"TIMESTAMP_NTZ '{stamp}' AS `{_STAMP}`"
-        names = _quoted(columns)
+        stamp = f"{self._stamp()} AS `{_STAMP}`"
+        names = (*_quoted(columns), f"`{_STAMP}`")
         if load.unique:
-            rows = self._read(load.upserts, columns)
-            return rows.selectExpr(*names, more, f"{number << ROW_BITS}L AS {ROW}")
+            rows = self._read(load.upserts, columns, stamp)
+            return rows.selectExpr(*names, f"{number << ROW_BITS}L AS {ROW}")
         hidden = any(c.name == "_metadata" for c in columns)  # a column of the client's
         place = "monotonically_increasing_id()" if hidden else "_metadata.row_index"
         parts, first = [], number << ROW_BITS
         for file in load.upserts:
-            rows = self._read([file], columns, f"{first}L + {place} AS {ROW}")
-            parts.append(rows.selectExpr(*names, more, ROW))
+            rows = self._read([file], columns, stamp, f"{first}L + {place} AS {ROW}")
+            parts.append(rows.selectExpr(*names, ROW))
             first += _rows_of(file)
         return _union(parts)
+
+    def _stamp(self) -> str:
+        """The change date of a pushed row."""
+        if self._load.dated:
+            return _tick(CHANGE_DATE)
+        stamp = self._load.change_date.astimezone(UTC).replace(tzinfo=None)
+        return f"TIMESTAMP_NTZ '{stamp.isoformat(' ', 'microseconds')}'"
 
     def _deleted(self) -> Any:
         load = self._load

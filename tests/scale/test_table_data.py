@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -13,8 +14,19 @@ import pytest
 from pydantic import SecretStr
 
 from engine.test_sandbox import Lake as Pool
-from engine.test_sandbox import new_lake
-from engine.test_upkeep import K_V, Lake, some_pushes
+from engine.test_sandbox import new_lake as new_pool
+from engine.test_undo import (  # noqa: F401  a selection, over the store
+    test_a_table_that_was_replaced,
+    test_columns_lengths_and_known_keys_are_as_before,
+)
+from engine.test_upkeep import (  # noqa: F401
+    K_V,
+    Lake,
+    NewLake,
+    some_pushes,
+    test_nothing_that_is_needed_leaves_the_disk,
+    test_old_versions_go_when_they_are_not_kept,
+)
 from harness import (
     RunningServer,
     RunningWorker,
@@ -56,7 +68,7 @@ Opened = Callable[..., Lake]
 def opened(tmp_path: Path, postgres: Postgres) -> Iterator[Opened]:
     with ExitStack() as stack:
 
-        def open(store: ObjectStore, keep_days: float = 7.0) -> Lake:
+        def open(store: ObjectStore, keep_days: float = 7.0, loads: int = 2) -> Lake:
             sandbox = Sandbox(processes=1, memory_mb=256, temp=tmp_path)
             stack.callback(sandbox.close)
             tables = DuckLakeTables(
@@ -68,12 +80,20 @@ def opened(tmp_path: Path, postgres: Postgres) -> Iterator[Opened]:
                 data=lakes_in(store),
                 sandbox=sandbox,
                 keep_versions_days=keep_days,
-                upkeep_loads=2,
+                upkeep_loads=loads,
             )
             stack.callback(tables.close)
             return Lake(tables, tmp_path, "pool", REF, count(1))
 
         yield open
+
+
+@pytest.fixture
+def new_lake(object_store: ObjectStore, opened: Opened) -> NewLake:
+    def make(ref: TableRef = REF, *, keep_days: float = 7.0, loads: int = 1) -> Lake:
+        return replace(opened(object_store, keep_days, loads), ref=ref)
+
+    return make
 
 
 def lakes_in(store: ObjectStore) -> DataStore:
@@ -167,7 +187,7 @@ def test_the_store_goes_in_the_middle(opened: Opened, monkeypatch: pytest.Monkey
 def test_a_child_sees_the_files_of_its_own_lake_alone(object_store: ObjectStore, tmp_path: Path) -> None:
     """Without the gate and the engine's settings: what is left is who serves it."""
     lakes = lakes_in(object_store)
-    for wall in (Wall.SYSTEM, Wall.ENGINE):
+    for wall in (Wall.SYSTEM, Wall.ENGINE) if LONG else (Wall.SYSTEM,):
         other, mine = (a_pool(tmp_path / f"{wall}-{name}", lakes) for name in ("other", "mine"))
         [theirs] = [path.removeprefix(other.files.data.place) for path in files_of(other.files.data)]
         [own] = [path.removeprefix(mine.files.data.place) for path in files_of(mine.files.data)]
@@ -205,7 +225,7 @@ def test_a_child_sees_the_files_of_its_own_lake_alone(object_store: ObjectStore,
 
 
 def a_pool(folder: Path, lakes: DataStore) -> Pool:
-    made = new_lake(folder, lakes)
+    made = new_pool(folder, lakes)
     made.write(f"CREATE TABLE secret AS SELECT 'row of {folder.name}' AS s FROM range(2000)")
     made.writer.close()
     return made
@@ -304,7 +324,8 @@ def test_servers_and_workers_share_no_folder(
         assert object_store.secret not in process.log
 
 
-@pytest.mark.parametrize("point", ["before-commit", "committing", "committed"] if LONG else ["committing"])
+@pytest.mark.skipif(not LONG, reason="three installations: a part of make test-scale")
+@pytest.mark.parametrize("point", ["before-commit", "committing", "committed"])
 def test_a_worker_that_dies_is_followed_by_one_with_another_folder(
     tmp_path: Path, postgres: Postgres, object_store: ObjectStore, point: str
 ) -> None:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from counted import counted
 from harness import RunningServer, create_pool, new_key, run_job
 
@@ -64,6 +66,7 @@ def fuzz(server: RunningServer, world: dict[str, str], report: Path) -> dict[str
     return said
 
 
+@pytest.mark.timeout(900)  # beside other long tests on two cores
 def test_no_answer_is_outside_of_the_document(tmp_path: Path) -> None:
     with RunningServer(tmp_path / "data", env={"HEADRACE_EXECUTE_LIMITS": "open"}) as server:
         world = world_of(server)

@@ -463,12 +463,13 @@ from threading import Thread
 from time import sleep
 from headrace.tables.datafolders import DataFolder
 from headrace.tables.lakefiles import LakeFiles
+from headrace.tables.sums import Sums
 from headrace.tables.sqlitecatalogs import SqliteCatalog
 from headrace.tables.sandbox import Sandbox
 
 if __name__ == "__main__":
     sandbox = Sandbox(processes=2, memory_mb=256)
-    files = LakeFiles(SqliteCatalog(Path("none")), DataFolder(Path("none")), Path("none"))
+    files = LakeFiles(SqliteCatalog(Path("none")), DataFolder(Path("none"), Sums(Path("none"))), Path("none"))
     sandbox.query(files, [], "SELECT 1", max_rows=1, seconds=60)
     # from a thread of its own, as requests come; the first child is busy with it or idle
     Thread(target=lambda: sandbox.query(files, [], sys.argv[1], max_rows=1, seconds=600), daemon=True).start()

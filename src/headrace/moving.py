@@ -7,7 +7,6 @@ the old databases are set aside in the folder, so that no server starts on them 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +14,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from headrace.durable import sha256_of, sync
 from headrace.errors import Conflict, NotFound
@@ -83,14 +81,13 @@ class IntoStore:
     def differences(self, temp: Path) -> Iterator[str]:
         """Each is read back."""
         for file in self.all():
-            with TemporaryFile(dir=temp) as back:
-                try:
-                    self.objects.read_into(self.key(file), back)
-                except FileNotFoundError:
-                    yield f"{self.kind}: {file} is missing there"
-                    continue
-                if (file.stat().st_size, sha256_of(file)) != (back.tell(), _sha256(back)):
-                    yield f"{self.kind}: {file} has other bytes there"
+            back = temp / "read-back"
+            self.objects.fetch(self.key(file), back)
+            if not back.exists():
+                yield f"{self.kind}: {file} is missing there"
+            elif sha256_of(file) != sha256_of(back):
+                yield f"{self.kind}: {file} has other bytes there"
+            back.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -298,14 +295,6 @@ def _rename(path: Path) -> None:
         if old.exists():
             old.rename(path.with_name(path.name + ASIDE + end))
     sync(path.parent)
-
-
-def _sha256(file: IO[bytes]) -> str:
-    file.seek(0)
-    hash = hashlib.sha256()
-    while block := file.read(1 << 20):
-        hash.update(block)
-    return hash.hexdigest()
 
 
 Name = TypeVar("Name")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+from uuid import uuid4
 
 from headrace.errors import StorageUnreachable
 
@@ -104,6 +105,29 @@ class Objects:
             for data in self._obstore.get(self._store, key).stream():
                 file.write(data)
 
+    def fetch(self, key: str, path: Path) -> None:
+        """Into the place of a file, as a whole; what is not there is no file any more."""
+        part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+        try:
+            with part.open("xb") as file:
+                self.read_into(key, file)
+            part.replace(path)
+        except FileNotFoundError:
+            path.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def joined(self, keys: Iterable[str], path: Path) -> Iterator[Path]:
+        """A file of all of them, one behind the other, which goes afterwards. Raises FileNotFoundError."""
+        try:
+            with path.open("xb") as file:
+                for key in keys:
+                    self.read_into(key, file)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
     def found(self, prefix: str) -> Iterator[Found]:
         """All whose key begins with ``prefix`` and a slash, in no order."""
         with self._reaching():
@@ -128,6 +152,10 @@ class Objects:
             with self._reaching():
                 self._obstore.delete(self._store, list(keys))
 
+    def delete_below(self, prefix: str) -> None:
+        """All whose key begins with ``prefix`` and a slash."""
+        self.delete([found.key for found in self.found(prefix)])
+
     @contextmanager
     def _reaching(self) -> Iterator[None]:
         errors = self._obstore.exceptions
@@ -139,3 +167,25 @@ class Objects:
             raise FileExistsError(str(error)) from None
         except errors.BaseError as error:
             raise StorageUnreachable from error
+
+
+Owner = TypeVar("Owner", bound=Hashable)
+
+
+def strays(
+    found: Iterable[Found], owner: Callable[[Found], Owner], kept: Collection[Owner], older_s: float
+) -> set[Owner]:
+    """Whose objects nobody keeps, and are as old as that, each of them; 0: whatever their age.
+
+    Of what is still coming the oldest object may be old.
+    """
+    before, newest = datetime.now(UTC) - timedelta(seconds=older_s), dict[Owner, datetime]()
+    for object in found:
+        newest[owner(object)] = max(newest.get(owner(object), object.at), object.at)
+    return {of for of, at in newest.items() if of not in kept and (not older_s or at < before)}
+
+
+def folders_of(found: Found) -> tuple[str, str]:
+    """The last two that it lies in."""
+    outer, inner, _ = found.key.rsplit("/", 2)
+    return outer.rpartition("/")[2], inner

@@ -16,10 +16,9 @@ from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Protocol
-from uuid import uuid4
 
 from headrace.model import Chunk, Reject
-from headrace.objects import Found, Objects
+from headrace.objects import Found, Objects, folders_of
 
 
 @dataclass(frozen=True)
@@ -160,44 +159,29 @@ class RejectObjects(RejectFolders):
             }
             for path, object in found.items():
                 if self._gathered.get(path) != object or not path.exists():
-                    self._fetch(object, path)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._objects.fetch(object.key, path)
                     self._gathered[path] = object
             for path in folder.glob("job_id=*/*.ndjson"):
                 if path not in found:
                     path.unlink(missing_ok=True)
                     self._gathered.pop(path, None)
 
-    def _fetch(self, object: Found, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{uuid4().hex}")
-        try:
-            with part.open("xb") as file:
-                self._objects.read_into(object.key, file)
-            part.replace(path)
-        except FileNotFoundError:  # it went just now
-            path.unlink(missing_ok=True)
-        finally:
-            part.unlink(missing_ok=True)
-
     def jobs(self) -> Iterator[tuple[str, str]]:
-        places = {tuple(found.key.split("/")[-3:-1]) for found in self._objects.found(_ROOT)}
-        return iter(sorted((pool_id, job_id) for pool_id, job_id in places))
+        return iter(sorted({folders_of(found) for found in self._objects.found(_ROOT)}))
 
     def drop(self, pool_id: str, job_id: str) -> None:
         super().drop(pool_id, job_id)
         self._shown.drop(pool_id, job_id)
-        self._delete(f"{_ROOT}/{pool_id}/{job_id}")
+        self._objects.delete_below(f"{_ROOT}/{pool_id}/{job_id}")
 
     def drop_pool(self, pool_id: str) -> None:
-        self._delete(f"{_ROOT}/{pool_id}")
+        self._objects.delete_below(f"{_ROOT}/{pool_id}")
 
     def sweep(self, pool_ids: Collection[str], *, older_s: float = 0.0) -> None:
         before = datetime.now(UTC) - timedelta(seconds=older_s)
-        strays = (found for found in self._objects.found(_ROOT) if found.key.split("/")[-3] not in pool_ids)
+        strays = (found for found in self._objects.found(_ROOT) if folders_of(found)[0] not in pool_ids)
         self._objects.delete([found.key for found in strays if not older_s or found.at < before])
-
-    def _delete(self, place: str) -> None:
-        self._objects.delete([found.key for found in self._objects.found(place)])
 
     def _lines(self, chunk: Chunk) -> Iterator[str]:
         if chunk.report and not chunk.report.rejected:
@@ -208,8 +192,8 @@ class RejectObjects(RejectFolders):
             yield from (line.decode() for line in file)
 
     def _file(self, folder: Path, object: Found) -> Path:
-        job_id, number = object.key.split("/")[-2:]
-        return folder / f"job_id={job_id}" / f"{number}.ndjson"
+        _, _, number = object.key.rpartition("/")
+        return folder / f"job_id={folders_of(object)[1]}" / f"{number}.ndjson"
 
 
 _ROOT = "rejects"

@@ -10,7 +10,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from headrace.model import Job
-from headrace.objects import Objects
+from headrace.objects import Objects, folders_of
 
 
 class StagedFiles(Protocol):
@@ -107,15 +107,7 @@ class StagedObjects(StagingFolder):
     def fetch(self, pool_id: str, job_id: str, chunk_id: str) -> Path:
         path = self.path(pool_id, job_id, chunk_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{chunk_id}-{uuid4().hex}.part")
-        try:
-            with part.open("xb") as file:
-                self._objects.read_into(key_of(pool_id, job_id, chunk_id), file)
-            part.replace(path)
-        except FileNotFoundError:
-            path.unlink(missing_ok=True)
-        finally:
-            part.unlink(missing_ok=True)
+        self._objects.fetch(key_of(pool_id, job_id, chunk_id), path)
         return path
 
     def let_go(self, pool_id: str, job_id: str) -> None:
@@ -123,11 +115,10 @@ class StagedObjects(StagingFolder):
 
     def drop(self, pool_id: str, job_id: str) -> None:
         super().drop(pool_id, job_id)
-        self._objects.delete([found.key for found in self._objects.found(f"{_ROOT}/{pool_id}/{job_id}")])
+        self._objects.delete_below(f"{_ROOT}/{pool_id}/{job_id}")
 
     def jobs(self) -> Iterator[tuple[str, str]]:
-        places = {tuple(found.key.split("/")[-3:-1]) for found in self._objects.found(_ROOT)}
-        return iter(sorted((pool_id, job_id) for pool_id, job_id in places))
+        return iter(sorted({folders_of(found) for found in self._objects.found(_ROOT)}))
 
 
 def published(temp: Path, path: str) -> str | None:

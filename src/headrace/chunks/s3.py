@@ -13,14 +13,13 @@ import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from headrace.chunks.pieces import PIECE_BYTES, Pieces
 from headrace.errors import DiskFull, StorageUnreachable
 from headrace.model import Chunk
-from headrace.objects import Found, Objects
+from headrace.objects import Found, Objects, folders_of, strays
 
 _END = ".end"
 _ROOT = "chunks"
@@ -61,14 +60,8 @@ class S3Chunks:
     @contextmanager
     def reading(self, job_id: str, chunk_id: str) -> Iterator[Path]:
         pieces = _whole(self._objects.found(f"{_ROOT}/{job_id}/{chunk_id}"))
-        file = self._temp / f"{chunk_id}-{uuid4().hex}"
-        try:
-            with file.open("xb") as out:
-                for key in pieces:
-                    self._objects.read_into(key, out)
+        with self._objects.joined(pieces, self._temp / f"{chunk_id}-{uuid4().hex}") as file:
             yield file
-        finally:
-            file.unlink(missing_ok=True)
 
     def take_over(self, of: Chunk, chunk: Chunk) -> None:
         pieces = _whole(self._objects.found(f"{_ROOT}/{of.job_id}/{of.id}"))
@@ -76,19 +69,15 @@ class S3Chunks:
             self._objects.copy(key, f"{_ROOT}/{chunk.job_id}/{chunk.id}/{key.rpartition('/')[2]}")
 
     def drop(self, job_id: str) -> None:
-        self.sweep(job_id, ())
+        self._objects.delete_below(f"{_ROOT}/{job_id}")
 
     def jobs(self) -> Iterator[str]:
         # by the objects themselves: some stores go on listing folders that are empty
-        return iter({found.key.split("/")[-3] for found in self._objects.found(_ROOT)})
+        return iter({folders_of(found)[0] for found in self._objects.found(_ROOT)})
 
     def sweep(self, job_id: str, chunk_ids: Iterable[str], *, older_s: float = 0.0) -> None:
-        kept, before = set(chunk_ids), datetime.now(UTC) - timedelta(seconds=older_s)
-        newest: dict[str, datetime] = {}
         found = list(self._objects.found(f"{_ROOT}/{job_id}"))
-        for object in found:  # of what is still coming the oldest piece may be old
-            newest[_chunk_of(object)] = max(newest.get(_chunk_of(object), object.at), object.at)
-        gone = {id for id, at in newest.items() if id not in kept and (not older_s or at < before)}
+        gone = strays(found, _chunk_of, set(chunk_ids), older_s)
         self._objects.delete([object.key for object in found if _chunk_of(object) in gone])
 
     def close(self) -> None:
@@ -122,7 +111,7 @@ class IncomingObject:
         self.release()
         self._pieces.call_back()  # or one would come after all was deleted
         with suppress(StorageUnreachable):  # what stays is swept
-            self._objects.delete([found.key for found in self._objects.found(self._place)])
+            self._objects.delete_below(self._place)
 
 
 def key_of_whole(job_id: str, chunk_id: str) -> str:
@@ -139,4 +128,4 @@ def _whole(found: Iterable[Found]) -> list[str]:
 
 
 def _chunk_of(found: Found) -> str:
-    return found.key.split("/")[-2]
+    return folders_of(found)[1]

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +20,7 @@ from headrace.chunks import Come
 from headrace.chunks.pieces import PIECE_BYTES, Pieces
 from headrace.errors import DiskFull, UploadLocked
 from headrace.locks import Held, Locks
-from headrace.objects import Found, Objects
+from headrace.objects import Found, Objects, folders_of, strays
 
 _BEGUN = "begun"
 _ROOT = "uploads"
@@ -80,14 +79,8 @@ class S3Parts:
     def reading(self, job_id: str, upload_id: str) -> Iterator[Path]:
         pieces = _whole(self._found(job_id, upload_id))
         self._refuse_when_full()
-        file = self._file(upload_id)
-        try:
-            with file.open("xb") as out:
-                for piece in pieces:
-                    self._objects.read_into(piece.key, out)
+        with self._objects.joined([piece.key for piece in pieces], self._file(upload_id)) as file:
             yield file
-        finally:
-            file.unlink(missing_ok=True)
 
     def cut(self, job_id: str, upload_id: str, size: int) -> None:
         pieces = _pieces(self._found(job_id, upload_id))
@@ -98,17 +91,13 @@ class S3Parts:
         self._objects.delete([piece.key for piece in pieces if _at(piece) >= size])
 
     def drop(self, job_id: str, upload_id: str) -> None:
-        self._objects.delete([found.key for found in self._objects.found(_place(job_id, upload_id))])
+        self._objects.delete_below(_place(job_id, upload_id))
 
     def sweep(self, upload_ids: Collection[str], *, older_s: float = 0.0) -> None:
-        before = datetime.now(UTC) - timedelta(seconds=older_s)
-        newest: dict[tuple[str, str], datetime] = {}
-        for object in self._objects.found(_ROOT):  # of what is still coming the oldest piece may be old
-            job_id, upload_id = object.key.split("/")[-3:-1]
-            newest[job_id, upload_id] = max(newest.get((job_id, upload_id), object.at), object.at)
-        for (job_id, upload_id), at in newest.items():
-            if upload_id not in upload_ids and (not older_s or at < before):
-                self.drop(job_id, upload_id)
+        found = list(self._objects.found(_ROOT))
+        kept = {folders_of(object) for object in found if folders_of(object)[1] in upload_ids}
+        for job_id, upload_id in strays(found, folders_of, kept, older_s):
+            self.drop(job_id, upload_id)
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)

@@ -113,7 +113,9 @@ class DataFolders:
 
     def of(self, pool_id: str) -> DataFolder:
         folder = self.root / pool_id / "data"
-        return DataFolder(folder, self._sums.setdefault(pool_id, Sums(folder)))
+        if pool_id not in self._sums:
+            self._sums[pool_id] = Sums(folder)
+        return DataFolder(folder, self._sums[pool_id])
 
     def holds(self, place: str) -> bool:
         return "://" not in place

@@ -73,8 +73,10 @@ class DataObjects:
     def remove(self, path: str) -> None:
         key = self._key(path)
         with suppress(StorageUnreachable):  # what stays is swept
-            found = [key] if path.endswith(".parquet") else [f.key for f in self.objects.found(key)]
-            self.objects.delete(found)
+            if path.endswith(".parquet"):
+                self.objects.delete([key])
+            else:
+                self.objects.delete_below(key)
 
     def attempts(self, job_id: str) -> Collection[str]:
         names = self.objects.folders(f"{self.root}/{ATTEMPTS}")
@@ -87,7 +89,7 @@ class DataObjects:
         pass
 
     def drop(self) -> None:
-        self.objects.delete([found.key for found in self.objects.found(self.root)])
+        self.objects.delete_below(self.root)
 
     def bytes(self) -> int:
         return sum(found.size for found in self.objects.found(self.root))

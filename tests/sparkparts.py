@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -59,11 +60,17 @@ def of_engine(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def spark_tables(
-    folder: Path, url: str = "local[2]", *, keep_days: float = 7.0, loads: int = 25, **more: str
+    folder: Path,
+    url: str = "local[2]",
+    *,
+    keep_days: float = 7.0,
+    loads: int = 25,
+    config: Mapping[str, str] = MappingProxyType({}),
+    **more: str,
 ) -> Iterator[SparkTables]:
-    """``more`` are settings of Spark, with ``__`` for a dot."""
+    """``config`` are settings of Spark; so are ``more``, with ``__`` for a dot."""
     sandbox = Sandbox(processes=1, memory_mb=1024, temp=folder)
-    config = {**SMALL, **{name.replace("__", "."): value for name, value in more.items()}}
+    config = {**SMALL, **config, **{name.replace("__", "."): value for name, value in more.items()}}
     tables = SparkTables(
         folder / "pools",
         url=url,

@@ -114,11 +114,11 @@ class Push:
 class Both:
     """Gives each load to the lake and to Spark, and compares all that they tell of it."""
 
-    def __init__(self, folder: Path, lake: TableEngine, spark: TableEngine) -> None:
+    def __init__(self, folder: Path, lake: TableEngine, spark: TableEngine, pool: str) -> None:
         self._folder = folder
         self.lake, self.spark = lake, spark
         self.numbers = count(1)
-        self.pool = POOL
+        self.pool = pool
 
     def load(self, push: Push) -> str:
         number = next(self.numbers)
@@ -272,14 +272,16 @@ pools = (f"pool-{number}" for number in count(1))
 
 @pytest.fixture
 def both(lake: DuckLakeTables, spark: SparkTables, tmp_path: Path) -> Both:
-    made = Both(tmp_path, lake, spark)
-    made.pool = next(pools)
-    return made
+    return Both(tmp_path, lake, spark, next(pools))
 
 
 @pytest.mark.parametrize("number", range(PROGRAMS))
 def test_programs_of_loads_and_undos_end_as_in_the_lake(both: Both, number: int) -> None:
-    chance = random.Random(f"{SEED}-{number}")
+    run_program(both, random.Random(f"{SEED}-{number}"))
+
+
+def run_program(both: Both, chance: random.Random) -> None:
+    """Eight loads, undos and rounds of upkeep; all that both tell is compared after each."""
     done: list[tuple[str, tuple[TableRef, ...]]] = []
     for _ in range(8):
         if done and chance.random() < 0.25:
@@ -295,6 +297,10 @@ def test_programs_of_loads_and_undos_end_as_in_the_lake(both: Both, number: int)
 
 
 def test_every_type_comes_back_as_it_was_sent(both: Both) -> None:
+    push_every_type(both)
+
+
+def push_every_type(both: Both) -> None:
     longest = max(map(len, VALUES.values()))
     rows = [
         (number, *(VALUES[name][number % len(VALUES[name])] for name in TYPES if name != "k"))

@@ -161,14 +161,15 @@ def _written_column(column: Column) -> list[object]:
 def plain(name: str) -> str:
     """A name of letters, digits and underscores for any other; no two names have the same.
 
-    Iceberg spells other characters of columns so itself, in its files. What begins with an underscore may be
-    a name of its own; ``_x_`` is in none, so that ours are free.
+    It adds small letters only, for some catalogs take no others in the names of tables. Iceberg spells other
+    characters of columns so itself, in its files. What begins with an underscore may be a name of its own;
+    ``_x_`` is in none, so that ours are free.
     """
     if name == CHANGE_DATE:
         return name
-    spelled = re.sub(r"^_|_(?=x)|[^A-Za-z0-9_]", lambda found: f"_x{ord(found[0]):X}_", name)
+    spelled = re.sub(r"^_|_(?=x)|[^A-Za-z0-9_]", lambda found: f"_x{ord(found[0]):x}_", name)
     if spelled[:1].isdigit():
-        spelled = f"_x{ord(spelled[0]):X}_{spelled[1:]}"
+        spelled = f"_x{ord(spelled[0]):x}_{spelled[1:]}"
     if len(spelled) > _LONGEST_NAME:
         spelled = f"{spelled[: _LONGEST_NAME - 33]}_{sha256(name.encode()).hexdigest()[:32]}"
     return spelled

@@ -1,0 +1,136 @@
+"""The Spark engine over the catalogs that clusters have, JDBC and REST, beside the lake. As ``test_spark``.
+
+Over REST the tables are in a store of objects, which no reader of ours reads: the test copies their files
+into a folder for it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+from headrace.errors import Busy, QueryRefused
+from headrace.model import INTEGER, STRING
+from headrace.objects import Access, Objects
+from headrace.tables import icebergmirror
+from headrace.tables.ducklake import DuckLakeTables
+from headrace.tables.iceberg import IcebergTable
+from headrace.tables.spark import SparkTables
+from icebergcatalogs import over_jdbc, over_rest
+from objectstore import ObjectStore
+from scale.test_spark import A, Both, Push, as_load, lake, push_every_type, run_program
+from sparkparts import ONLY_WITH_SPARK, spark_tables
+
+pytestmark = ONLY_WITH_SPARK
+
+PROGRAMS = int(os.environ.get("HEADRACE_SPARK_PROGRAMS", "4")) // 3 or 1
+SEED = int(os.environ.get("HEADRACE_SPARK_SEED", "20261130"))
+
+__all__ = ["lake"]
+
+
+@pytest.fixture(scope="module")
+def over_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkTables]:
+    folder = tmp_path_factory.mktemp("jdbc")
+    with over_jdbc(folder) as config, spark_tables(folder, config=config) as tables:
+        yield tables
+
+
+@pytest.fixture(scope="module")
+def over_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkTables]:
+    folder = tmp_path_factory.mktemp("rest")
+    with (
+        ObjectStore(catalog=True) as store,
+        over_rest(folder, store) as config,
+        spark_tables(folder, config=config) as tables,
+    ):
+        yield tables
+
+
+@pytest.fixture
+def copied(tmp_path: Path, over_store: SparkTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of tables are read from a folder, into which they are copied when a reader looks for them."""
+    settings = over_store._driver._config
+    access = Access(*(settings[f"spark.sql.catalog.lake.s3.{name}"] for name in ("endpoint", *_KEYS)))
+    listed = icebergmirror._data_files
+
+    def copies(found: IcebergTable) -> list[str]:
+        return [str(_copy(found.table.location(), path, access, tmp_path)) for path in listed(found)]
+
+    monkeypatch.setattr(icebergmirror, "_data_files", copies)
+    monkeypatch.setattr(icebergmirror, "_folder", lambda found: tmp_path if found else None)
+
+
+_KEYS = ("access-key-id", "secret-access-key")
+
+
+def _copy(location: str, path: str, access: Access, folder: Path) -> Path:
+    bucket, name = urlparse(location).netloc, path.lstrip("/")
+    target = folder / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        Objects(f"s3://{bucket}", access).fetch(name, target)
+    return target
+
+
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_programs_over_jdbc(
+    lake: DuckLakeTables, over_postgres: SparkTables, tmp_path: Path, number: int
+) -> None:
+    run_program(Both(tmp_path, lake, over_postgres, f"jdbc-{number}"), random.Random(f"{SEED}-{number}"))
+
+
+@pytest.mark.usefixtures("copied")
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_programs_over_rest(
+    lake: DuckLakeTables, over_store: SparkTables, tmp_path: Path, number: int
+) -> None:
+    run_program(Both(tmp_path, lake, over_store, f"rest-{number}"), random.Random(f"{SEED}-{number}"))
+
+
+def test_every_type_over_jdbc(lake: DuckLakeTables, over_postgres: SparkTables, tmp_path: Path) -> None:
+    push_every_type(Both(tmp_path, lake, over_postgres, "jdbc-types"))
+
+
+@pytest.mark.usefixtures("copied")
+def test_every_type_over_rest(lake: DuckLakeTables, over_store: SparkTables, tmp_path: Path) -> None:
+    push_every_type(Both(tmp_path, lake, over_store, "rest-types"))
+
+
+@pytest.mark.parametrize("catalog", ["over_postgres", "over_store"])
+def test_a_load_that_lost_a_race_changes_nothing(
+    request: pytest.FixtureRequest, tmp_path: Path, catalog: str
+) -> None:
+    """Another commit came between: it is tried again, on what is there then."""
+    tables: SparkTables = request.getfixturevalue(catalog)
+    pool, columns = "race", {"k": INTEGER, "v": STRING}
+    tables.load(pool, as_load(tmp_path, 1, Push(columns, [(1, "a")])))
+
+    def outrun() -> None:
+        with tables._opened() as iceberg:
+            found = iceberg.find(pool, A)
+            assert found
+            iceberg.point(found, found.state)  # as whoever commits without our lock
+
+    second = Push(columns, [(1, "b"), (2, "b")])
+    with pytest.raises(Busy):
+        tables.load(pool, as_load(tmp_path, 2, second, still_mine=outrun))
+    assert tables.receipt(pool, "job-2") is None
+    assert [v.job_id for v in tables.versions(pool, A)] == ["job-1"]
+    receipt = tables.load(pool, as_load(tmp_path, 2, second, fence=2))
+    assert (receipt.inserted, receipt.updated) == (1, 1)
+    assert [v.job_id for v in tables.versions(pool, A)] == ["job-2", "job-1"]
+
+
+def test_tables_in_a_store_are_not_read_by_sql(over_store: SparkTables, tmp_path: Path) -> None:
+    pool = "refused"
+    over_store.load(pool, as_load(tmp_path, 1, Push({"k": INTEGER}, [(1,)])))
+    with pytest.raises(QueryRefused, match="not in a folder of this machine"):
+        over_store.reader.query(pool, [A], "SELECT 1", max_rows=1, seconds=30)
+    over_store.drop_pool(pool)
+    assert over_store.tables(pool) == []

@@ -77,12 +77,20 @@ class Objects:
         )
 
     def put(self, key: str, data: bytes | Path, *, overwrite: bool = False) -> None:
-        """Raises FileExistsError, unless ``overwrite``."""
+        """Raises FileExistsError if something else is there, unless ``overwrite``."""
+        if not overwrite:
+            self._create(key, data)
+            return
         with self._reaching():
-            if overwrite:
-                self._obstore.put(self._store, key, data)  # what is large goes in parts
-            else:
+            self._obstore.put(self._store, key, data)  # what is large goes in parts
+
+    def _create(self, key: str, data: bytes | Path) -> None:
+        try:
+            with self._reaching():
                 self._obstore.put(self._store, key, data, mode="create", use_multipart=False)
+        except FileExistsError:  # perhaps since a try of ours whose answer was lost
+            if self.get(key) != (data if isinstance(data, bytes) else data.read_bytes()):
+                raise
 
     def get(self, key: str) -> bytes:
         """Raises FileNotFoundError."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cutting import Cutting
 from pydantic import SecretStr
 
 from harness import (
@@ -27,7 +29,7 @@ from headrace.chunks.s3 import S3Chunks
 from headrace.errors import StorageUnreachable
 from headrace.folders import CannotStart
 from headrace.model import Chunk, ChunkType, FileType, now
-from headrace.objects import Objects
+from headrace.objects import Access, Objects
 from headrace.server import run
 from headrace.settings import Settings
 from headrace.wiring import arriving_of
@@ -201,6 +203,33 @@ def test_a_name_is_given_once(stored: S3Chunks, objects: Objects) -> None:
         second.keep()
     second.release()
     assert read(stored, "job", "chunk") == b"first"
+
+
+def test_what_was_written_while_its_answer_was_lost_is_written(object_store: ObjectStore) -> None:
+    place, cutting = object_store.place(), Cutting(object_store.endpoint, 20261130, 0.5)
+    access = Access("", object_store.key, object_store.secret)
+    with cutting.running() as url:
+        objects = Objects(object_store.url(place), replace(access, endpoint=url))
+        for number in range(20):
+            insist(lambda number=number: objects.put(f"{number}", b"%d" % number))  # type: ignore[misc]
+        insist(lambda: refused_as_taken(objects, "7", b"other"))
+    assert cutting.cut > 5
+    there = object_store.objects(place)
+    assert [there.get(f"{number}") for number in range(20)] == [b"%d" % number for number in range(20)]
+
+
+def insist(act: Callable[[], None]) -> None:
+    """Until it is answered."""
+    while True:
+        try:
+            return act()
+        except StorageUnreachable:
+            pass
+
+
+def refused_as_taken(objects: Objects, key: str, data: bytes) -> None:
+    with pytest.raises(FileExistsError):
+        objects.put(key, data)
 
 
 def test_a_store_that_is_away(tmp_path: Path) -> None:

@@ -120,10 +120,11 @@ def _moving(settings: Settings, told: Callable[[str], None]) -> Iterator[Move]:
                 data: LakesData = DataFolders(folder / "pools")
                 yield Move(folder, temp, url, partial(_catalogs, settings, data, temp), [], told)
                 return
-            kinds = _kinds(folder, objects_of(settings))
+            objects = objects_of(settings)
             data = DataStore(settings.storage_url, settings.storage_access, lambda _: None)
-            catalogs = partial(_catalogs, settings, data, temp)
-            yield Move(folder, temp, url, catalogs, kinds, told, lambda pool: data.of(pool).place)
+            catalogs, kinds = partial(_catalogs, settings, data, temp), _kinds(folder, objects)
+            place = lambda pool: data.of(pool).place  # noqa: E731
+            yield Move(folder, temp, url, catalogs, kinds, told, place, objects.claim)
         except (CannotOpen, CannotReach) as error:
             raise CannotStart(str(error)) from error
 

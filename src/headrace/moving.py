@@ -112,6 +112,9 @@ class Move:
     place: Callable[[str], str] | None = None
     """Where the data of a pool's tables go, among the files; None: they stay."""
 
+    claim: Callable[[str], None] | None = None
+    """Makes the store that of an installation. Raises CannotReach."""
+
     # -- what there is ---------------------------------------------------------------------------------
 
     def amounts(self) -> list[Amount]:
@@ -163,6 +166,8 @@ class Move:
         with ExitStack() as stack:
             books = stack.enter_context(closing(Books(self.folder / _METADATA)))
             marks.begin(books.installation())
+            if self.claim:
+                self.claim(books.installation())
             self.told("begun: no server starts on the new database until all is there")
             make_tables(self.url)
             pools = [pool for pool in books.pools() if self._catalog(pool).is_file()]

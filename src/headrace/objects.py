@@ -19,6 +19,9 @@ _CONNECTING = timedelta(seconds=10)
 _RETRYING = timedelta(seconds=30)
 _HASTE = timedelta(seconds=5)
 
+_OWNER = "installation"
+"""The object that says whose all others are."""
+
 
 class CannotReach(Exception):
     """The message says what to do, and holds no secret."""
@@ -91,6 +94,16 @@ class Objects:
         except FileExistsError:  # perhaps since a try of ours whose answer was lost
             if self.get(key) != (data if isinstance(data, bytes) else data.read_bytes()):
                 raise
+
+    def claim(self, owner: str) -> None:
+        """For whoever comes first, and for good. Raises CannotReach."""
+        try:
+            self._create(_OWNER, owner.encode())
+        except FileExistsError as error:
+            raise CannotReach(
+                "What storage_url names belongs to another installation of Headrace, which would lose its "
+                f"chunks: name another prefix. (Its id is in the object {_OWNER}; this one is {owner}.)"
+            ) from error
 
     def get(self, key: str) -> bytes:
         """Raises FileNotFoundError."""

@@ -255,8 +255,8 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
     with _place_in(folder, settings):
         temp = temp_of(folder)
         sandbox = Sandbox(processes=1, memory_mb=settings.sql_memory_mb, temp=temp, warm=0)
-        data = data_of(settings, folder / "pools", temp)
-        tables = tables_of(settings, folder, sandbox, temp, locks_of(settings), data)
+        locks, data = locks_of(settings), data_of(settings, folder / "pools", temp)
+        tables = tables_of(settings, folder, sandbox, temp, locks, data)
         metadata = metadata_of(settings)
         for pool in metadata.pools.list():
             for table in tables.tables(pool.id):
@@ -265,6 +265,7 @@ def upkeep(settings: Settings, told: Callable[[str], None]) -> None:
             tables.expire(pool.id)
         metadata.close()
         tables.close()
+        locks.close()
         sandbox.close()
 
 

@@ -107,6 +107,7 @@ class Engines:
         self.stager.close()
         self.sandbox.close()
         self.tables.close()
+        self.locks.close()
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,7 @@ def build(
     engines = engines or engines_of(settings, folder)
     arriving = arriving_of(settings, folder, engines.temp)
     kept = Kept(**vars(arriving), folder=folder, metadata=metadata_of(settings))
+    _claim_store(settings, kept.metadata)
     _drop_deleted_pools(folder / "pools", kept.metadata, engines, settings.shared)
     overview = Overview(kept.metadata, folder, settings.min_free_disk_bytes)
     listening = _listening(settings, _gauges(kept, engines, overview, lambda: worker))
@@ -412,6 +414,15 @@ def objects_of(settings: Settings) -> Objects:
     except StorageUnreachable as error:
         raise CannotStart(f"The store of storage_url cannot be used: {error.__cause__}") from error
     return objects
+
+
+def _claim_store(settings: Settings, metadata: Metadata) -> None:
+    """Two installations in one place would sweep what the other knows. Raises CannotStart."""
+    if settings.storage_url:
+        try:
+            objects_of(settings).claim(metadata.signing.installation_id())
+        except CannotReach as error:
+            raise CannotStart(str(error)) from error
 
 
 def _locks_of_uploads(settings: Settings) -> LocksOfOneConnection:

@@ -334,6 +334,17 @@ def test_a_start_that_cannot_use_it_says_why(
     assert object_store.secret not in str(refused.value)
 
 
+def test_a_place_belongs_to_one_installation(
+    whole: Installation, object_store: ObjectStore, postgres: Postgres, tmp_path: Path
+) -> None:
+    """Another one would sweep chunks that it does not know."""
+    env = {"HEADRACE_DATABASE_URL": postgres.database(), **object_store.environment("whole")}
+    with pytest.raises(AssertionError, match="belongs to another installation"):
+        RunningServer(tmp_path / "data", env=env).start()
+    with whole.servers[0].client() as api:
+        assert run_job(api, create_pool(api), "t", [b"a\n1\n"], fileType="CSV")["status"] == "DONE"
+
+
 def test_a_store_needs_a_database(tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="need database_url"):
         run(Settings(data_dir=tmp_path, storage_url="s3://bucket"), print)

@@ -345,6 +345,18 @@ def test_who_goes_on_with_the_old_server_moves_anew(left: Left, postgres: Postgr
     assert "rows of jobs" in str(different.value)
 
 
+def test_the_store_of_another_installation_is_refused(
+    left: Left, postgres: Postgres, object_store: ObjectStore
+) -> None:
+    prefix = object_store.place()
+    object_store.objects(prefix).claim("another")
+    stored = object_store.environment(prefix)
+    more = {name.removeprefix("HEADRACE_").lower(): value for name, value in stored.items()}
+    with pytest.raises(CannotStart, match="belongs to another installation"):
+        house.move(settings_of(left, postgres.database(), **more), print)
+    assert [found.key for found in object_store.objects(prefix).found("")] == ["installation"]
+
+
 def test_what_is_refused(left: Left, postgres: Postgres, tmp_path: Path) -> None:
     url = postgres.database()
     with pytest.raises(CannotStart, match="database_url, which is not set"):

@@ -40,6 +40,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Counting(), "counting")
 
 
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """A command that runs in this process sets it for itself, and it would stay for all tests behind it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with RunningServer(tmp_path_factory.mktemp("server") / "data") as running:

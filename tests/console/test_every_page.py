@@ -22,6 +22,7 @@ from console.browser import (
 )
 from console.door import answered, door, inside, proof_of
 from console.stage import LONG, Stage
+from harness import create_pool
 from headrace.console.pages import PAGES
 from headrace.console.rendering import POLICY, Page
 from headrace.model import Permission
@@ -46,6 +47,7 @@ def test_the_tools_find_what_they_are_for(guest: Person) -> None:
 
 def test_each_page_is_fit_for_everybody(admin: Person, stage: Stage) -> None:
     """axe, light and dark; 400 px; weight; title and one heading; no other host (asserted by the fixture)."""
+    create_pool(stage.api, LONG)
     faults = []
     for name, path in stage.pages().items():
         admin.page.set_viewport_size({"width": 1280, "height": 800})

@@ -12,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -39,11 +40,18 @@ def _ip(*words: str) -> None:
 
 
 class Host:
-    """A namespace whose only network is a cable to this machine."""
+    """A namespace whose only network is a cable to this machine.
 
-    def __init__(self, number: int) -> None:
-        self.name, self.here, self.there = f"hr{number}", f"10.77.{number}.1", f"10.77.{number}.2"
-        self._cable, plug = f"hr{number}a", f"hr{number}b"
+    Each has a number of its own: a namespace that was deleted lives on while a socket in it does.
+    """
+
+    _numbers = count(1)
+
+    def __init__(self) -> None:
+        number = next(Host._numbers)
+        self.name = f"hr{os.getpid()}-{number}"
+        self.here, self.there = f"10.77.{number}.1", f"10.77.{number}.2"
+        self._cable, plug = f"{self.name}a", f"{self.name}b"
         _ip("netns", "add", self.name)
         _ip("link", "add", self._cable, "type", "veth", "peer", "name", plug)
         _ip("link", "set", plug, "netns", self.name)
@@ -59,6 +67,7 @@ class Host:
         _ip("link", "set", self._cable, "up")
 
     def close(self) -> None:
+        _ip("link", "delete", self._cable)
         _ip("netns", "delete", self.name)
 
 
@@ -76,13 +85,13 @@ class WorkerElsewhere(RunningWorker):
 
 @pytest.fixture
 def hosts() -> Iterator[list[Host]]:
-    with one_host(71) as one, one_host(72) as other:
+    with one_host() as one, one_host() as other:
         yield [one, other]
 
 
 @contextmanager
-def one_host(number: int) -> Iterator[Host]:
-    made = Host(number)
+def one_host() -> Iterator[Host]:
+    made = Host()
     try:
         yield made
     finally:

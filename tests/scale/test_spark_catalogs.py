@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -34,29 +35,28 @@ SEED = int(os.environ.get("HEADRACE_SPARK_SEED", "20261130"))
 __all__ = ["lake"]
 
 
-@pytest.fixture(scope="module")
-def over_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkTables]:
-    folder = tmp_path_factory.mktemp("jdbc")
-    with over_jdbc(folder) as config, spark_tables(folder, config=config) as tables:
-        yield tables
-
-
-@pytest.fixture(scope="module")
-def over_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkTables]:
-    folder = tmp_path_factory.mktemp("rest")
-    with (
-        ObjectStore(catalog=True) as store,
-        over_rest(folder, store) as config,
-        spark_tables(folder, config=config) as tables,
-    ):
-        yield tables
+@pytest.fixture(scope="module", params=["jdbc", "rest"])
+def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkTables]:
+    """One after the other: a process has one Spark."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as stack:
+        if request.param == "jdbc":
+            config = stack.enter_context(over_jdbc(folder))
+        else:
+            store = stack.enter_context(ObjectStore(catalog=True))
+            config = stack.enter_context(over_rest(folder, store))
+        yield stack.enter_context(spark_tables(folder, config=config))
 
 
 @pytest.fixture
-def copied(tmp_path: Path, over_store: SparkTables, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of tables are read from a folder, into which they are copied when a reader looks for them."""
-    settings = over_store._driver._config
-    access = Access(*(settings[f"spark.sql.catalog.lake.s3.{name}"] for name in ("endpoint", *_KEYS)))
+def copied(tmp_path: Path, spark: SparkTables, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files in a store are read from a folder, into which they are copied when a reader looks for them."""
+    settings = spark._driver._config
+    if f"{_STORE}endpoint" not in settings:
+        return
+    access = Access(
+        *(settings[f"{_STORE}{name}"] for name in ("endpoint", "access-key-id", "secret-access-key"))
+    )
     listed = icebergmirror._data_files
 
     def copies(found: IcebergTable) -> list[str]:
@@ -66,6 +66,7 @@ def copied(tmp_path: Path, over_store: SparkTables, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(icebergmirror, "_folder", lambda found: tmp_path if found else None)
 
 
+_STORE = "spark.sql.catalog.lake.s3."
 _KEYS = ("access-key-id", "secret-access-key")
 
 
@@ -78,59 +79,45 @@ def _copy(location: str, path: str, access: Access, folder: Path) -> Path:
     return target
 
 
+@pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("number", range(PROGRAMS))
-def test_programs_over_jdbc(
-    lake: DuckLakeTables, over_postgres: SparkTables, tmp_path: Path, number: int
+def test_programs_of_loads_and_undos_end_as_in_the_lake(
+    lake: DuckLakeTables, spark: SparkTables, tmp_path: Path, number: int
 ) -> None:
-    run_program(Both(tmp_path, lake, over_postgres, f"jdbc-{number}"), random.Random(f"{SEED}-{number}"))
+    run_program(Both(tmp_path, lake, spark, f"programs-{number}"), random.Random(f"{SEED}-{number}"))
 
 
 @pytest.mark.usefixtures("copied")
-@pytest.mark.parametrize("number", range(PROGRAMS))
-def test_programs_over_rest(
-    lake: DuckLakeTables, over_store: SparkTables, tmp_path: Path, number: int
-) -> None:
-    run_program(Both(tmp_path, lake, over_store, f"rest-{number}"), random.Random(f"{SEED}-{number}"))
+def test_every_type(lake: DuckLakeTables, spark: SparkTables, tmp_path: Path) -> None:
+    push_every_type(Both(tmp_path, lake, spark, "types"))
 
 
-def test_every_type_over_jdbc(lake: DuckLakeTables, over_postgres: SparkTables, tmp_path: Path) -> None:
-    push_every_type(Both(tmp_path, lake, over_postgres, "jdbc-types"))
-
-
-@pytest.mark.usefixtures("copied")
-def test_every_type_over_rest(lake: DuckLakeTables, over_store: SparkTables, tmp_path: Path) -> None:
-    push_every_type(Both(tmp_path, lake, over_store, "rest-types"))
-
-
-@pytest.mark.parametrize("catalog", ["over_postgres", "over_store"])
-def test_a_load_that_lost_a_race_changes_nothing(
-    request: pytest.FixtureRequest, tmp_path: Path, catalog: str
-) -> None:
+def test_a_load_that_lost_a_race_changes_nothing(spark: SparkTables, tmp_path: Path) -> None:
     """Another commit came between: it is tried again, on what is there then."""
-    tables: SparkTables = request.getfixturevalue(catalog)
     pool, columns = "race", {"k": INTEGER, "v": STRING}
-    tables.load(pool, as_load(tmp_path, 1, Push(columns, [(1, "a")])))
+    spark.load(pool, as_load(tmp_path, 1, Push(columns, [(1, "a")])))
 
     def outrun() -> None:
-        with tables._opened() as iceberg:
+        with spark._opened() as iceberg:
             found = iceberg.find(pool, A)
             assert found
             iceberg.point(found, found.state)  # as whoever commits without our lock
 
     second = Push(columns, [(1, "b"), (2, "b")])
     with pytest.raises(Busy):
-        tables.load(pool, as_load(tmp_path, 2, second, still_mine=outrun))
-    assert tables.receipt(pool, "job-2") is None
-    assert [v.job_id for v in tables.versions(pool, A)] == ["job-1"]
-    receipt = tables.load(pool, as_load(tmp_path, 2, second, fence=2))
+        spark.load(pool, as_load(tmp_path, 2, second, still_mine=outrun))
+    assert spark.receipt(pool, "job-2") is None
+    assert [v.job_id for v in spark.versions(pool, A)] == ["job-1"]
+    receipt = spark.load(pool, as_load(tmp_path, 2, second, fence=2))
     assert (receipt.inserted, receipt.updated) == (1, 1)
-    assert [v.job_id for v in tables.versions(pool, A)] == ["job-2", "job-1"]
+    assert [v.job_id for v in spark.versions(pool, A)] == ["job-2", "job-1"]
 
 
-def test_tables_in_a_store_are_not_read_by_sql(over_store: SparkTables, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spark", ["rest"], indirect=True)
+def test_tables_in_a_store_are_not_read_by_sql(spark: SparkTables, tmp_path: Path) -> None:
     pool = "refused"
-    over_store.load(pool, as_load(tmp_path, 1, Push({"k": INTEGER}, [(1,)])))
+    spark.load(pool, as_load(tmp_path, 1, Push({"k": INTEGER}, [(1,)])))
     with pytest.raises(QueryRefused, match="not in a folder of this machine"):
-        over_store.reader.query(pool, [A], "SELECT 1", max_rows=1, seconds=30)
-    over_store.drop_pool(pool)
-    assert over_store.tables(pool) == []
+        spark.reader.query(pool, [A], "SELECT 1", max_rows=1, seconds=30)
+    spark.drop_pool(pool)
+    assert spark.tables(pool) == []

@@ -148,6 +148,7 @@ def test_a_merge_outlives_an_executor_and_a_worker(tmp_path: Path) -> None:
         )
         merging.start()
         busy_executor(tables, merging)
+        wait_for(lambda: parts.executors(0), 120, "an executor on the first worker")
         parts.executors(0)[0].kill()
         busy_executor(tables, merging)
         for executor in parts.executors(1):

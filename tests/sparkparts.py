@@ -99,14 +99,21 @@ class Cluster:
     def executors(self, worker: int) -> list[psutil.Process]:
         try:
             children = psutil.Process(self.workers[worker].pid).children(recursive=True)
-            return [c for c in children if "CoarseGrainedExecutorBackend" in " ".join(c.cmdline())]
         except psutil.NoSuchProcess:
             return []
+        return [child for child in children if _is_executor(child)]
 
     def processes(self) -> list[psutil.Process]:
         alive = [p for p in (self.master, *self.workers) if p.poll() is None]
         found = [psutil.Process(p.pid) for p in alive]
         return [*found, *(child for p in found for child in p.children(recursive=True))]
+
+
+def _is_executor(process: psutil.Process) -> bool:
+    try:
+        return "CoarseGrainedExecutorBackend" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # it has ended; what started the worker is a zombie among its children
+        return False
 
 
 @contextmanager

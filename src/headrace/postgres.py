@@ -18,7 +18,12 @@ _SETTINGS = {
     "synchronous_commit": "on",  # what is acknowledged survives a power loss
 }
 
-MISSED = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+MISSED = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",  # ms; what keeps a connection alive rests while an answer is on its way
+}
 """A process that the network has cut off is missed after a minute, not two hours: it may hold locks."""
 
 REACHING = {

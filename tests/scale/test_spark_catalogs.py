@@ -19,12 +19,11 @@ from headrace.errors import Busy, QueryRefused
 from headrace.model import INTEGER, STRING
 from headrace.objects import Access, Objects
 from headrace.tables import icebergmirror
-from headrace.tables.ducklake import DuckLakeTables
 from headrace.tables.iceberg import IcebergTable
 from headrace.tables.spark import SparkTables
 from icebergcatalogs import over_jdbc, over_rest
 from objectstore import ObjectStore
-from scale.test_spark import A, Both, Push, as_load, lake, push_every_type, run_program
+from scale.test_spark import A, Both, Push, as_load, both, lake, push_every_type, run_program
 from sparkparts import ONLY_WITH_SPARK, spark_tables
 
 pytestmark = ONLY_WITH_SPARK
@@ -32,7 +31,7 @@ pytestmark = ONLY_WITH_SPARK
 PROGRAMS = int(os.environ.get("HEADRACE_SPARK_PROGRAMS", "4")) // 3 or 1
 SEED = int(os.environ.get("HEADRACE_SPARK_SEED", "20261130"))
 
-__all__ = ["lake"]
+__all__ = ["both", "lake"]
 
 
 @pytest.fixture(scope="module", params=["jdbc", "rest"])
@@ -81,15 +80,13 @@ def _copy(location: str, path: str, access: Access, folder: Path) -> Path:
 
 @pytest.mark.usefixtures("copied")
 @pytest.mark.parametrize("number", range(PROGRAMS))
-def test_programs_of_loads_and_undos_end_as_in_the_lake(
-    lake: DuckLakeTables, spark: SparkTables, tmp_path: Path, number: int
-) -> None:
-    run_program(Both(tmp_path, lake, spark, f"programs-{number}"), random.Random(f"{SEED}-{number}"))
+def test_programs_of_loads_and_undos_end_as_in_the_lake(both: Both, number: int) -> None:
+    run_program(both, random.Random(f"{SEED}-{number}"))
 
 
 @pytest.mark.usefixtures("copied")
-def test_every_type(lake: DuckLakeTables, spark: SparkTables, tmp_path: Path) -> None:
-    push_every_type(Both(tmp_path, lake, spark, "types"))
+def test_every_type(both: Both) -> None:
+    push_every_type(both)
 
 
 def test_a_load_that_lost_a_race_changes_nothing(spark: SparkTables, tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 A ``Change`` holds columns, rows and what we note of a table in the memory of Spark's driver until ``commit``:
 Spark reads and writes the table under a name that only this driver knows, and then the table's catalog swaps
 one pointer, if nobody has swapped it since.
+
+A REST catalog compares less: it refuses a commit only where what that commit names has changed. So each of
+ours puts a tag of its own, ``headrace-…``, into the place of the last one's, and names both: of two commits
+that began at the same state the second finds that tag gone.
 """
 
 from __future__ import annotations
@@ -33,6 +37,15 @@ _PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
     "history.expire.max-snapshot-age-ms": str(10**15),  # versions go when we say so
 }
+
+
+_TAG = "headrace-"
+_SEEN = 10**15
+"""A tag is named in a commit when something about it changes: its age, in ms, until it would go by itself."""
+
+
+def _a_tag() -> str:
+    return f"{_TAG}{uuid4().hex}"
 
 
 class Iceberg:
@@ -78,14 +91,26 @@ class Iceberg:
     @contextmanager
     def created(self, pool_id: str, ref: TableRef, columns: Sequence[Column]) -> Iterator[Change]:
         """A table that is not there yet."""
-        space = self._space(pool_id)
-        if not self._catalog.namespaceExists(space):
-            self._catalog.createNamespace(space)
+        self._make_space(self._space(pool_id))
         ident = self._ident(pool_id, plain_table(ref))
         builder = self._catalog.buildTable(ident, self._schema(columns))
         transaction = builder.withProperties(dict_of(self._jvm, _PROPERTIES)).createTransaction()
-        with self._changing(transaction.table().operations(), transaction.commitTransaction) as change:
+        transaction.table().newFastAppend().commit()  # of no file: a tag needs a snapshot
+        inner = transaction.table().operations()
+        self._commit(inner, inner.current(), inner.current())
+        with self._changing(inner, transaction.commitTransaction) as change:
             yield change
+
+    def _make_space(self, space: Any) -> None:
+        from py4j.protocol import Py4JJavaError  # noqa: PLC0415  an extra
+
+        if self._catalog.namespaceExists(space):
+            return
+        try:
+            self._catalog.createNamespace(space)
+        except Py4JJavaError:  # another load of the pool may have been quicker
+            if not self._catalog.namespaceExists(space):
+                raise
 
     @contextmanager
     def changed(self, found: IcebergTable) -> Iterator[Change]:
@@ -94,7 +119,7 @@ class Iceberg:
         base = operations.current()
         transaction = self._lib.Transactions.newTransaction(found.name, operations)
         inner = transaction.table().operations()
-        with self._changing(inner, lambda: operations.commit(base, inner.current())) as change:
+        with self._changing(inner, lambda: self._commit(operations, base, inner.current())) as change:
             yield change
 
     @contextmanager
@@ -109,7 +134,7 @@ class Iceberg:
         )
         transaction = self._lib.Transactions.replaceTableTransaction(found.name, operations, start)
         inner = transaction.table().operations()
-        with self._changing(inner, lambda: operations.commit(base, inner.current())) as change:
+        with self._changing(inner, lambda: self._commit(operations, base, inner.current())) as change:
             yield change
 
     def point(self, found: IcebergTable, state: State) -> None:
@@ -124,7 +149,17 @@ class Iceberg:
         elif found.snapshot_id != entry.snapshot:
             builder = builder.setBranchSnapshot(entry.snapshot, "main")
         note = dict_of(self._jvm, {PROPERTY: written_state(state)})
-        operations.commit(base, builder.setProperties(note).build())
+        self._commit(operations, base, builder.setProperties(note).build())
+
+    def _commit(self, operations: Any, base: Any, changed: Any) -> None:
+        builder = self._lib.TableMetadata.buildFrom(changed)
+        for name, ref in dict(base.refs()).items():
+            if name.startswith(_TAG):
+                seen = self._lib.SnapshotRef.builderFrom(ref).maxRefAgeMs(_SEEN).build()
+                builder = builder.setRef(name, seen).removeRef(name)
+        snapshot = changed.currentSnapshot() or list(changed.snapshots())[-1]
+        tag = self._lib.SnapshotRef.tagBuilder(snapshot.snapshotId()).build()
+        operations.commit(base, builder.setRef(_a_tag(), tag).build())
 
     @contextmanager
     def _changing(self, operations: Any, commit: Any) -> Iterator[Change]:

@@ -1,7 +1,7 @@
 """The server is killed again and again, at named places and at random ones: nothing is lost, twice or stuck.
 
 Programs of pushes and undos go on beside it (programs.py), several at once, and a death meets all of them.
-``HEADRACE_FAULT_ROUNDS`` deaths (60), ``HEADRACE_FAULT_SEED`` to see a run again.
+``HEADRACE_FAULT_ROUNDS`` deaths (200), ``HEADRACE_FAULT_SEED`` to see a run again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from world import strays
 from harness import wait_for
 from headrace.crashpoints import POINTS
 
-ROUNDS = int(os.environ.get("HEADRACE_FAULT_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("HEADRACE_FAULT_ROUNDS", "200"))
 SEED = int(os.environ.get("HEADRACE_FAULT_SEED", "20261123"))
 
 

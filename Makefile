@@ -94,7 +94,7 @@ MOVES ?= 20
 test-scale: setup test-spark
 	HEADRACE_SCALE_ROUNDS=$(ROUNDS) HEADRACE_STORM_JOBS=$(JOBS) HEADRACE_MOVE_KILLS=$(MOVES) $(BIN)/python -m pytest -s tests/scale tests/unit/test_metadata.py tests/unit/test_claims.py tests/unit/test_locks.py tests/unit/test_signs.py $(ARGS)
 	HEADRACE_LAKES_OF_TESTS=database,store $(BIN)/python -m pytest tests/engine/test_loads.py tests/engine/test_previews.py tests/engine/test_undo.py tests/engine/test_upkeep.py tests/engine/test_stored.py tests/engine/test_catalog.py $(ARGS)
-	HEADRACE_LAKES_OF_TESTS=store $(BIN)/python -m pytest tests/engine/test_attacks.py $(ARGS)
+	HEADRACE_LAKES_OF_TESTS=store $(BIN)/python -m pytest tests/engine/test_attacks.py tests/contract tests/client $(ARGS)
 
 # The suite of loads over Spark, the same loads to the lake and to Spark, a cluster that loses parts: make test-spark SPARK_PROGRAMS=50
 SPARK_PROGRAMS ?= 12

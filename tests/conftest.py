@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from counted import Counting
 from harness import RunningServer, create_pool
+from lakes import server_environment
 from objectstore import ObjectStore
 from postgres import Postgres
 
@@ -49,8 +50,11 @@ def umask() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    with RunningServer(tmp_path_factory.mktemp("server") / "data") as running:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    env = server_environment(request)
+    with RunningServer(tmp_path_factory.mktemp("server") / "data", env=env) as running:
         yield running
 
 

@@ -1,6 +1,7 @@
 """Where the lakes of a test are: files in a folder, with catalogs in a database, or data in a store as well.
 
-Each suite of the engine runs over files; with ``HEADRACE_LAKES_OF_TESTS=files,database,store`` over all.
+Each suite of the engine runs over files; with ``HEADRACE_LAKES_OF_TESTS=files,database,store`` over all. The
+server that the suites of the API share is over the last of them.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ def place_settings(place: Place, request: pytest.FixtureRequest) -> Mapping[str,
             for name, value in store.environment(store.place()).items()
         }
     return found
+
+
+def server_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Of a server at an empty place."""
+    return {f"HEADRACE_{n.upper()}": value for n, value in place_settings(PLACES[-1], request).items()}
 
 
 def place(chosen: Mapping[str, str], root: Path) -> tuple[Catalogs, LakesData]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from harness import RunningServer
+from headrace.objects import Access, Objects
 from headrace.settings import Settings
 from headrace.tables.catalogs import Catalogs
 from headrace.tables.datafolders import DataFolders
@@ -51,6 +53,16 @@ def place_settings(place: Place, request: pytest.FixtureRequest) -> Mapping[str,
 def server_environment(request: pytest.FixtureRequest) -> dict[str, str]:
     """Of a server at an empty place."""
     return {f"HEADRACE_{n.upper()}": value for n, value in place_settings(PLACES[-1], request).items()}
+
+
+def kept_below(server: RunningServer, folder: str) -> list[str]:
+    """The names of what lies in a folder of a server's, on its disk or in its store."""
+    env = server.env
+    if "HEADRACE_STORAGE_URL" not in env:
+        return [path.name for path in (server.data_dir / folder).glob("*") if path.is_file()]
+    access = Access(*(env[f"HEADRACE_STORAGE_{name}"] for name in ("ENDPOINT", "KEY", "SECRET")))
+    found = Objects(env["HEADRACE_STORAGE_URL"], access).found(folder)
+    return sorted({object.key.removeprefix(f"{folder}/").partition("/")[0] for object in found})
 
 
 def place(chosen: Mapping[str, str], root: Path) -> tuple[Catalogs, LakesData]:

@@ -24,6 +24,7 @@ from harness import (
     wait_for,
     wait_for_job,
 )
+from lakes import kept_below
 
 COMMA = b'k,n\na,"1,5"\nb,"2,5"\n'
 SCHEMA = {"tableName": "t", "columns": [{"columnName": "n", "columnType": "FLOAT", "decimals": 1}]}
@@ -46,8 +47,8 @@ def failed_job(api: httpx.Client, pool: str, data: bytes = COMMA, **spec: Any) -
     return str(job["id"])
 
 
-def raw_chunks(server: RunningServer, job: str) -> list[Path]:
-    return [path for path in (server.data_dir / "chunks" / job).glob("*") if path.is_file()]
+def raw_chunks(server: RunningServer, job: str) -> list[str]:
+    return kept_below(server, f"chunks/{job}")
 
 
 # -- retry ---------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from harness import (
     wait_for_job,
 )
 from headrace.model import now
+from lakes import kept_below
 
 CSV = b"id,name\n" + b"".join(b"%d,n%d\n" % (n, n) for n in range(5000))
 
@@ -40,8 +41,8 @@ def tus(api: httpx.Client, pool: str) -> Tus:
     return Tus(api, pool, create_job(api, pool, "t", type="DELTA", keys=["id"], fileType="CSV")["id"])
 
 
-def files(server: RunningServer, tus: Tus) -> list[Path]:
-    return [p for folder in ("uploads", "chunks") for p in (server.data_dir / folder / tus.job).glob("*")]
+def files(server: RunningServer, tus: Tus) -> list[str]:
+    return [name for folder in ("uploads", "chunks") for name in kept_below(server, f"{folder}/{tus.job}")]
 
 
 # -- the public client ---------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ def test_the_life_of_an_upload(api: httpx.Client, server: RunningServer, tus: Tu
     assert tus.patch(place, len(CSV), b"").status_code == 409
     [chunk] = own_job(api, tus.pool, tus.job)["chunks"]
     assert (chunk["type"], chunk["fileType"], chunk["number"]) == ("DELETE", "CSV", 1)
-    assert [p.name for p in files(server, tus)] == [chunk["id"]]
+    assert files(server, tus) == [chunk["id"]]
 
 
 def test_the_first_part_may_come_along(api: httpx.Client, tus: Tus) -> None:
@@ -212,7 +213,7 @@ def test_an_upload_that_is_ended_is_gone(server: RunningServer, tus: Tus) -> Non
 def test_two_parts_at_once(api: httpx.Client, tus: Tus) -> None:
     place = tus.create(1000)
     with tus.half_sent(place, 0, b"x" * 100, says=200) as slow:
-        wait_for(lambda: tus.offset(place) == 100, what="the first half")
+        wait_for(lambda: tus.patch(place, 999, b"y").status_code == 423, what="the first part's lock")
         for refused in (tus.patch(place, 100, b"y"), tus.end(place)):
             assert (refused.status_code, refused.json()["code"]) == (423, "upload-locked")
             assert refused.headers["Retry-After"] == "1"
@@ -289,7 +290,7 @@ def test_a_pushed_chunk_and_its_upload_are_one(api: httpx.Client, server: Runnin
     assert tus.patch(place, 0, CSV).status_code == 204
     assert tus.offset(place) == len(CSV)
     assert [c["id"] for c in own_job(api, tus.pool, tus.job)["chunks"]] == [pushed]
-    assert [p.name for p in files(server, tus)] == [pushed]
+    assert files(server, tus) == [pushed]
 
 
 # -- who ----------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ HELP := src/headrace/help/index.html
 PAGES := mkdocs.yml ARCHITECTURE.md CHANGELOG.md $(shell find docs -type f -not -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: setup docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark smoke-spark bench-spark bench-workers programs soak names undos conformance damage fuzz cuts slow-clients screenshots mutants clean
+.PHONY: setup setup-spark docs matrix commands demo test lint audit wheel-test serve bench growth many peers simulate faults test-scale test-spark smoke-spark bench-spark bench-workers programs soak names undos conformance damage fuzz cuts slow-clients screenshots mutants clean
 
 setup: $(STAMP) $(HELP)
 
@@ -96,22 +96,22 @@ test-scale: setup test-spark
 	HEADRACE_LAKES_OF_TESTS=database,store $(BIN)/python -m pytest tests/engine/test_loads.py tests/engine/test_previews.py tests/engine/test_undo.py tests/engine/test_upkeep.py tests/engine/test_stored.py tests/engine/test_catalog.py $(ARGS)
 	HEADRACE_LAKES_OF_TESTS=store $(BIN)/python -m pytest tests/engine/test_attacks.py tests/contract tests/client $(ARGS)
 
+setup-spark: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
+
 # The suite of loads over Spark, the same loads to the lake and to Spark, a cluster that loses parts: make test-spark SPARK_PROGRAMS=50
 SPARK_PROGRAMS ?= 12
-test-spark: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
+test-spark: setup-spark
 	HEADRACE_TEST_ENGINE=spark HEADRACE_LOAD_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest --timeout 3600 tests/engine/test_loads.py $(ARGS)
 	HEADRACE_SPARK=1 HEADRACE_SPARK_PROGRAMS=$(SPARK_PROGRAMS) $(BIN)/python -m pytest -s tests/scale/test_spark.py tests/scale/test_spark_catalogs.py tests/scale/test_spark_deaths.py tests/scale/test_moving_tables.py $(ARGS)
 
 # What CI runs of it: every rule of a load over Spark, and two programs beside the lake
-smoke-spark: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
+smoke-spark: setup-spark
 	HEADRACE_TEST_ENGINE=spark HEADRACE_LOAD_PROGRAMS=2 $(BIN)/python -m pytest --timeout 900 tests/engine/test_loads.py $(ARGS)
 	HEADRACE_SPARK=1 HEADRACE_SPARK_PROGRAMS=2 $(BIN)/python -m pytest --timeout 900 tests/scale/test_spark.py $(ARGS)
 
 # What loads cost over Spark, beside the lake: the table of docs/spark.md
-bench-spark: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[spark]'
+bench-spark: setup-spark
 	PYTHONPATH=tests $(BIN)/python -m scale.spark_costs $(ARGS)
 
 # How much two workers do more than one, each on a core of its own: the table of docs/scale.md

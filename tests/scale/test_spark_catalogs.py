@@ -53,9 +53,7 @@ def copied(tmp_path: Path, spark: SparkTables, monkeypatch: pytest.MonkeyPatch) 
     settings = spark._driver._config
     if f"{_STORE}endpoint" not in settings:
         return
-    access = Access(
-        *(settings[f"{_STORE}{name}"] for name in ("endpoint", "access-key-id", "secret-access-key"))
-    )
+    access = Access(*(settings[f"{_STORE}{name}"] for name in _ACCESS))
     listed = icebergmirror._data_files
 
     def copies(found: IcebergTable) -> list[str]:
@@ -66,7 +64,7 @@ def copied(tmp_path: Path, spark: SparkTables, monkeypatch: pytest.MonkeyPatch) 
 
 
 _STORE = "spark.sql.catalog.lake.s3."
-_KEYS = ("access-key-id", "secret-access-key")
+_ACCESS = ("endpoint", "access-key-id", "secret-access-key")
 
 
 def _copy(location: str, path: str, access: Access, folder: Path) -> Path:

@@ -50,6 +50,17 @@ def test_upkeep_makes_one_file_and_drops_old_versions(tmp_path: Path) -> None:
             tables.undo(POOL, "job-4", (A,))
 
 
+def test_a_table_without_rows_keeps_no_old_file(tmp_path: Path) -> None:
+    with spark_tables(tmp_path, keep_days=0) as tables:
+        tables.load(POOL, as_load(tmp_path, 1, Push({"k": INTEGER}, [(1,)])))
+        tables.load(POOL, as_load(tmp_path, 2, Push({"k": INTEGER}, [], type=JobType.REPLACE)))
+        tables.expire(POOL)
+        [stored] = tables.stored(POOL).tables
+        assert (stored.files, stored.old_bytes) == (0, 0)
+        assert list((tmp_path / "pools").rglob("*.parquet")) == []
+        assert [v.job_id for v in tables.versions(POOL, A)] == ["job-2"]
+
+
 # -- crashes -------------------------------------------------------------------------------------------
 
 _LOADS = """

@@ -95,11 +95,15 @@ class Iceberg:
         ident = self._ident(pool_id, plain_table(ref))
         builder = self._catalog.buildTable(ident, self._schema(columns))
         transaction = builder.withProperties(dict_of(self._jvm, _PROPERTIES)).createTransaction()
-        transaction.table().newFastAppend().commit()  # of no file: a tag needs a snapshot
-        inner = transaction.table().operations()
+        inner = self._begun(transaction)
         self._commit(inner, inner.current(), inner.current())
         with self._changing(inner, transaction.commitTransaction) as change:
             yield change
+
+    def _begun(self, transaction: Any) -> Any:
+        """The operations of a table that begins, with a snapshot of no file: a tag needs one."""
+        transaction.table().newFastAppend().commit()
+        return transaction.table().operations()
 
     def _make_space(self, space: Any) -> None:
         from py4j.protocol import Py4JJavaError  # noqa: PLC0415  an extra
@@ -132,8 +136,7 @@ class Iceberg:
         start = base.buildReplacement(
             self._schema(columns), spec, unsorted, base.location(), dict_of(self._jvm, _PROPERTIES)
         )
-        transaction = self._lib.Transactions.replaceTableTransaction(found.name, operations, start)
-        inner = transaction.table().operations()
+        inner = self._begun(self._lib.Transactions.replaceTableTransaction(found.name, operations, start))
         with self._changing(inner, lambda: self._commit(operations, base, inner.current())) as change:
             yield change
 
@@ -152,6 +155,7 @@ class Iceberg:
         self._commit(operations, base, builder.setProperties(note).build())
 
     def _commit(self, operations: Any, base: Any, changed: Any) -> None:
+        """``base`` becomes ``changed``, with a new tag; a gone table has it at its last snapshot."""
         builder = self._lib.TableMetadata.buildFrom(changed)
         for name, ref in dict(base.refs()).items():
             if name.startswith(_TAG):

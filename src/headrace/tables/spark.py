@@ -292,7 +292,9 @@ class SparkTables:
             iceberg.drop(pool_id, found.name)
             return
         iceberg.point(found, replace(found.state, entries=kept))
-        needed = {entry.snapshot for entry in kept} | {found.snapshot_id}
+        found.table.refresh()
+        named = {ref.snapshotId() for ref in dict(found.table.refs()).values()}  # ours, and what others keep
+        needed = {entry.snapshot for entry in kept} | named
         gone = [s.snapshotId() for s in found.table.snapshots() if s.snapshotId() not in needed]
         if gone:
             listed = ", ".join(map(str, gone))

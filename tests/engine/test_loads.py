@@ -535,6 +535,7 @@ def test_a_mirror_has_rows_and_columns_of_its_own(loads: Loads) -> None:
     loads.replace("m", text("w ID", "old 1", "old 2"))
     job = loads.delta("t", text("id v", "1 b", "3 c"), keys="id", mirror_names=("m",))
     assert job.counts == Counts(rows_in=2, inserted=1, updated=1)
+    assert "The column v (STRING) was added to the table." in job.logs
     assert loads.content("t") == [("1", "b"), ("3", "c")]
     assert loads.columns("m") == ["w", "ID", "v"]
     assert loads.content("m") == [(None, "3", "c"), ("old", "1", "b"), ("old", "2", None)]

@@ -23,7 +23,7 @@ from headrace.tables.iceberg import IcebergTable
 from headrace.tables.spark import SparkTables
 from icebergcatalogs import over_jdbc, over_rest
 from objectstore import ObjectStore
-from scale.test_spark import A, Both, Push, as_load, both, lake, push_every_type, run_program
+from scale.test_spark import FOR_GOOD, A, Both, Push, as_load, both, lake, push_every_type, run_program
 from sparkparts import ONLY_WITH_SPARK, spark_tables
 
 pytestmark = ONLY_WITH_SPARK
@@ -44,7 +44,7 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         else:
             store = stack.enter_context(ObjectStore(catalog=True))
             config = stack.enter_context(over_rest(folder, store))
-        yield stack.enter_context(spark_tables(folder, config=config))
+        yield stack.enter_context(spark_tables(folder, keep_days=FOR_GOOD, config=config))
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ class Transaction:
 
     def run(self) -> Receipt:
         receipts = [self._apply(number, ref) for number, ref in enumerate(self._load.targets)]
-        receipt = receipts[0]
+        receipt = replace(receipts[0], logs=tuple(dict.fromkeys(self._logs)))
         # literals: to convert parameters the engine's client imports whatever array library it finds
         stamp = stamp_of(receipt.change_date)
         names = ", ".join(literal(ref.name) for ref in self._load.targets)
@@ -315,6 +315,7 @@ class Transaction:
     def _receipt(
         self, *, inserted: int = 0, updated: int = 0, deleted: int = 0, not_found: int = 0
     ) -> Receipt:
+        """Of one target; the logs are those of all."""
         load = self._load
         return Receipt(
             load.job_id,
@@ -324,7 +325,6 @@ class Transaction:
             deleted,
             not_found,
             load.duplicates,
-            tuple(dict.fromkeys(self._logs)),
         )
 
 
